@@ -1,0 +1,83 @@
+"""One user's account, as its shard holds it while some of its entries are in no snapshot."""
+
+from collections.abc import Sequence
+
+from ledger_actors.entry import Entry, Timestamp
+from ledger_actors.errors import BalanceLimitReached, CorruptStore
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.money import MICROS_MAX, Micros
+from ledger_actors.ports import AccountSummary
+
+
+class Account:
+    """Balance, count and the newest entries of one user.
+
+    An entry is staged first, which nobody sees, and applied once it is durable. The entries that
+    no snapshot has are the tail; the older ones are in the snapshot store.
+    """
+
+    __slots__ = ("_staged", "_staged_amount", "balance", "count", "keys", "tail", "user")
+
+    def __init__(self, user: UserId, summary: AccountSummary) -> None:
+        self.user = user
+        self.balance = summary.balance
+        self.count = summary.count
+        self.tail: list[Entry] = []
+        self.keys: dict[IdempotencyKey, Entry] = {}
+        self._staged = 0
+        self._staged_amount = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is known here that the snapshot store does not know."""
+        return not self.tail and not self._staged
+
+    def stage(self, amount: Micros, timestamp: Timestamp, key: IdempotencyKey | None) -> Entry:
+        """The next entry, for the log to make durable.
+
+        Raises:
+            BalanceLimitReached: the balance would pass `MICROS_MAX`; nothing is staged.
+        """
+        if self.balance + self._staged_amount + amount > MICROS_MAX:
+            raise BalanceLimitReached
+        self._staged += 1
+        self._staged_amount += amount
+        return Entry(self.user, self.count + self._staged, amount, timestamp, key)
+
+    def unstage(self) -> None:
+        """Forgets what is staged: the log refused it, or it is about to be applied."""
+        self._staged = 0
+        self._staged_amount = 0
+
+    def apply(self, entry: Entry) -> None:
+        """Takes in a durable entry.
+
+        Raises:
+            CorruptStore: it is not the entry that comes next.
+        """
+        if entry.number != self.count + 1:
+            raise CorruptStore(
+                f"entry {entry.number} of user {self.user!r} follows entry {self.count}"
+            )
+        self.count = entry.number
+        self.balance = Micros(self.balance + entry.amount)
+        self.tail.append(entry)
+        if entry.key is not None:
+            self.keys[entry.key] = entry
+
+    def forget(self, through: int) -> None:
+        """Lets go of the entries up to that number: a snapshot has them."""
+        if not self.tail:
+            return
+        folded = through - self.tail[0].number + 1
+        for entry in self.tail[:folded]:
+            if entry.key is not None:
+                del self.keys[entry.key]
+        del self.tail[:folded]
+
+    def tail_between(self, first: int, last: int) -> Sequence[Entry]:
+        """The entries of the tail with these numbers, both included."""
+        if not self.tail:
+            return ()
+        start = self.tail[0].number
+        return self.tail[max(first - start, 0) : max(last - start + 1, 0)]

@@ -1,0 +1,40 @@
+"""What the ledger writes down: entries, gathered in batches, logged in records."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, NewType
+
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId
+from ledger_actors.money import Micros
+
+Timestamp = NewType("Timestamp", int)
+"""Microseconds since 1970-01-01T00:00:00Z."""
+
+LogPosition = NewType("LogPosition", int)
+"""Where a record stands in the write-ahead log: 1, 2, 3 … with no gap; 0 is before the first."""
+
+BEGINNING = LogPosition(0)
+
+
+class Entry(NamedTuple):
+    """One credit in a user's history."""
+
+    user: UserId
+    number: int
+    """Its place in the user's history: 1, 2, 3 … with no gap."""
+    amount: Micros
+    timestamp: Timestamp
+    key: IdempotencyKey | None
+
+
+class Batch(NamedTuple):
+    """Entries that one shard hands to the log together."""
+
+    shard: ShardId
+    entries: Sequence[Entry]
+
+
+class Record(NamedTuple):
+    """One group commit: what the log made durable with one fsync."""
+
+    position: LogPosition
+    batches: Sequence[Batch]

@@ -1,0 +1,49 @@
+"""Who a credit is for, which request it came from, and where it belongs."""
+
+from typing import Final, NewType
+from zlib import crc32
+
+from ledger_actors.errors import InvalidIdempotencyKey, InvalidUser
+
+UserId = NewType("UserId", str)
+IdempotencyKey = NewType("IdempotencyKey", str)
+ShardId = NewType("ShardId", int)
+
+USER_ID_BYTES_MAX: Final = 128
+IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
+
+
+def user_id(text: str) -> UserId:
+    """The text as a user id.
+
+    Raises:
+        InvalidUser: it is empty, is no UTF-8, or is longer than `USER_ID_BYTES_MAX` bytes.
+    """
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidUser("user id must be UTF-8") from None
+    if not 1 <= length <= USER_ID_BYTES_MAX:
+        raise InvalidUser(f"user id must be 1 to {USER_ID_BYTES_MAX} bytes of UTF-8, not {length}")
+    return UserId(text)
+
+
+def idempotency_key(text: str) -> IdempotencyKey:
+    """The text as an idempotency key.
+
+    Raises:
+        InvalidIdempotencyKey: it is not 1 to 255 characters of printable ASCII.
+    """
+    if not 1 <= len(text) <= IDEMPOTENCY_KEY_CHARACTERS_MAX:
+        raise InvalidIdempotencyKey(
+            "idempotency key must be 1 to "
+            f"{IDEMPOTENCY_KEY_CHARACTERS_MAX} characters long, not {len(text)}"
+        )
+    if not (text.isascii() and text.isprintable()):
+        raise InvalidIdempotencyKey("idempotency key must be printable ASCII")
+    return IdempotencyKey(text)
+
+
+def shard_of(user: UserId, shards: int) -> ShardId:
+    """The shard that owns the user, of that many. It is the same on every machine, for ever."""
+    return ShardId(crc32(user.encode()) % shards)

@@ -1,0 +1,213 @@
+"""The ledger: routes each user to the shard that owns it."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ledger_actors.accounts import Accounts
+from ledger_actors.credit import Credit, Credited
+from ledger_actors.entry import Entry, LogPosition
+from ledger_actors.errors import Overloaded, Recovering, ShuttingDown
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId, shard_of
+from ledger_actors.money import Micros
+from ledger_actors.ports import Clock, SnapshotStore, WriteAheadLog
+from ledger_actors.readiness import Readiness
+from ledger_actors.recovery import Recovered, rebuild, recover
+from ledger_actors.shard import Shard, ShardStatistics
+
+ENTRIES_PER_FORGETTING_STEP: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the ledger bounds, each with its reaction when it is reached."""
+
+    inbox: int = 1024
+    """Credits waiting in front of one shard; one more is refused as `Overloaded`."""
+    unfolded_entries: int = 1_000_000
+    """Entries in memory that no snapshot has; one more is refused as `Overloaded`."""
+    probe_interval_s: float = 1.0
+    """How often a log that refused a write is probed."""
+
+
+class Ledger:
+    """Credits users and reads their accounts. Make one with `open_ledger`.
+
+    Everything that it answers is durable; everything that is durable it answers.
+    """
+
+    def __init__(
+        self,
+        log: WriteAheadLog,
+        snapshots: SnapshotStore,
+        clock: Clock,
+        shards: int,
+        limits: Limits,
+        on_restart: Callable[[ShardId, Exception], None],
+    ) -> None:
+        self._log = log
+        self._snapshots = snapshots
+        self._clock = clock
+        self._shard_count = shards
+        self._limits = limits
+        self._on_restart = on_restart
+        self._readiness = Readiness(log, probe_interval_s=limits.probe_interval_s)
+        self._shards: Sequence[Shard] = ()
+        self._overfull = False
+        self._closing = False
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why credits would be refused now; None when they would be taken."""
+        if self._closing:
+            return "the ledger is shutting down"
+        return self._readiness.reason
+
+    def submit(self, user: UserId, amount: Micros, key: IdempotencyKey | None = None) -> Credit:
+        """Hands the credit to the user's shard; its `outcome` tells what became of it.
+
+        Raises:
+            Unavailable: it was not handed over, and will not count.
+        """
+        credit = Credit(user, amount, key)
+        shard = self._owner(user)
+        if self._overfull:
+            raise Overloaded("snapshots are far behind the log; try again in a moment")
+        shard.inbox.put_nowait(credit)
+        return credit
+
+    async def credit(
+        self, user: UserId, amount: Micros, key: IdempotencyKey | None = None
+    ) -> Credited:
+        """Credits the user, and returns when that is durable.
+
+        Raises: as `submit` and `Credit.outcome`.
+        """
+        return await self.submit(user, amount, key).outcome()
+
+    async def balance(self, user: UserId) -> Micros:
+        """
+        Raises:
+            Unavailable: the ledger is recovering.
+        """
+        return (await self._accounts(user)).balance(user)
+
+    async def history(self, user: UserId, page: int) -> Sequence[Entry]:
+        """One page of the user's history, newest first, `PAGE_SIZE` entries long.
+
+        Raises:
+            Unavailable: the ledger is recovering.
+        """
+        return (await self._accounts(user)).history(user, page)
+
+    @property
+    def snapshot_position(self) -> LogPosition:
+        """What snapshots cover, as far as the shards know."""
+        return self._snapshots.position
+
+    @property
+    def unfolded_entries(self) -> int:
+        """Entries in memory that no snapshot has."""
+        return sum(shard.accounts.unfolded for shard in self._shards if shard.accounts is not None)
+
+    def statistics(self) -> Sequence[ShardStatistics]:
+        return [shard.statistics() for shard in self._shards]
+
+    async def adopt_snapshot(self) -> LogPosition:
+        """Moves on to the newest snapshot, lets go of what it covers, returns its position."""
+        position = self._snapshots.refresh()
+        for shard in self._shards:
+            while shard.accounts is not None and shard.accounts.forget_folded(
+                ENTRIES_PER_FORGETTING_STEP
+            ):
+                await trio.lowlevel.checkpoint()
+        self.notice_backlog()
+        return position
+
+    def notice_backlog(self) -> None:
+        """Refuses credits while more entries are in no snapshot than memory is meant to hold."""
+        self._overfull = self.unfolded_entries >= self._limits.unfolded_entries
+
+    async def recover(
+        self, progress: Callable[[LogPosition], None] = lambda position: None
+    ) -> Recovered:
+        """Reads snapshot and log; from then on the ledger can be run.
+
+        Raises:
+            CorruptStore: what is on disk is not what was written.
+        """
+        recovered_accounts, recovered = await recover(
+            self._shard_count, self._log, self._snapshots, progress
+        )
+        self._shards = [
+            self._shard(ShardId(number), accounts)
+            for number, accounts in enumerate(recovered_accounts)
+        ]
+        self.notice_backlog()
+        self._readiness.regain()
+        return recovered
+
+    async def run(self) -> None:
+        """Serves what is submitted, after `recover`, until `close`.
+
+        Raises:
+            LogFailed: the log failed; the process must end and recover from disk.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._readiness.keep_probing)
+            async with trio.open_nursery() as shards:
+                for shard in self._shards:
+                    shards.start_soon(shard.run)
+            nursery.cancel_scope.cancel()
+
+    def close(self) -> None:
+        """Takes no more credits; `run` returns when those in flight are answered."""
+        self._closing = True
+        for shard in self._shards:
+            shard.inbox.close()
+
+    def _shard(self, number: ShardId, accounts: Accounts) -> Shard:
+        return Shard(
+            number,
+            accounts,
+            self._log,
+            self._clock,
+            self._readiness,
+            inbox_limit=self._limits.inbox,
+            rebuild=lambda shard: rebuild(shard, self._log, self._snapshots),
+            on_restart=self._on_restart,
+        )
+
+    def _owner(self, user: UserId) -> Shard:
+        if not self._shards:
+            raise ShuttingDown if self._closing else Recovering
+        return self._shards[shard_of(user, self._shard_count)]
+
+    async def _accounts(self, user: UserId) -> Accounts:
+        shard = self._owner(user)
+        return shard.accounts or await shard.rebuilt_accounts()
+
+
+@asynccontextmanager
+async def open_ledger(
+    log: WriteAheadLog,
+    snapshots: SnapshotStore,
+    clock: Clock,
+    *,
+    shards: int,
+    limits: Limits = Limits(),
+    on_restart: Callable[[ShardId, Exception], None] = lambda shard, error: None,
+) -> AsyncIterator[Ledger]:
+    """A ledger that has recovered and serves until the block is left.
+
+    Raises: as `Ledger.recover` and `Ledger.run`.
+    """
+    ledger = Ledger(log, snapshots, clock, shards, limits, on_restart)
+    await ledger.recover()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ledger.run)
+        yield ledger
+        ledger.close()

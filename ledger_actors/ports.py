@@ -1,0 +1,101 @@
+"""What the ledger needs from the world: a log, snapshots, a clock.
+
+`ledger_actors.testing` has them in memory, `persistence` has them on disk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger_actors.entry import Batch, Entry, LogPosition, Record, Timestamp
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.money import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSummary:
+    """All that a snapshot says of an account but its history."""
+
+    balance: Micros
+    count: int
+    """How many entries its history has."""
+    digest: bytes
+    """A hash over the whole history (see `ledger_actors.folding`)."""
+
+
+NO_ACCOUNT = AccountSummary(Micros(0), 0, b"")
+
+
+class Clock(Protocol):
+    def now(self) -> Timestamp:
+        """The time that new entries are stamped with."""
+        ...
+
+
+class WriteAheadLog(Protocol):
+    async def append(self, batch: Batch) -> LogPosition:
+        """Returns when the batch is durable, with the position of the record that holds it.
+
+        Batches of several shards may share a record. A batch is in one record, whole.
+
+        Raises:
+            LogUnavailable: nothing was written, and nothing will be; a later append may succeed.
+            LogFailed: what is on disk is unknown. Every later append raises it too.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Shows that the log can be written, by a durable record with no batches in it.
+
+        Raises: as `append`.
+        """
+        ...
+
+    async def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
+        """Up to `limit` records that follow `after`, in order; none when `after` is the last.
+
+        Raises:
+            LogCut: records that follow `after` were cut.
+            CorruptStore: a record is not what was written.
+        """
+        ...
+
+    async def cut(self, before: LogPosition) -> None:
+        """Lets go of the records before that position, sooner or later."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Accounts, histories and request ids, true up to a position of the log.
+
+    It answers from one stable view until `refresh` moves it on.
+    """
+
+    @property
+    def position(self) -> LogPosition:
+        """The log position up to which the view is true."""
+        ...
+
+    def refresh(self) -> LogPosition:
+        """Moves the view on to the newest snapshot, and returns its position."""
+        ...
+
+    def account(self, user: UserId) -> AccountSummary | None: ...
+
+    def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
+        """The user's entries with these numbers, both included, ascending. Keys are left out."""
+        ...
+
+    def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
+        """The entry that the request with this key made, or None if there was none."""
+        ...
+
+
+class Snapshotter(Protocol):
+    async def fold(self) -> LogPosition:
+        """Folds the log into the snapshot store, and returns the position that it reached.
+
+        Raises:
+            SnapshotFailed: it could not; the store is as it was.
+        """
+        ...

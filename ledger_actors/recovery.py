@@ -1,0 +1,98 @@
+"""From a snapshot and the log's tail to accounts that can serve."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from ledger_actors.accounts import Accounts
+from ledger_actors.entry import Batch, LogPosition, Record
+from ledger_actors.errors import CorruptStore, LogCut
+from ledger_actors.identity import ShardId
+from ledger_actors.ports import SnapshotStore, WriteAheadLog
+
+RECORDS_PER_READ = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start found."""
+
+    snapshot_position: LogPosition
+    position: LogPosition
+    """The last record of the log."""
+    entries: int
+    """Entries replayed: the log's tail."""
+
+
+async def recover(
+    shards: int,
+    log: WriteAheadLog,
+    snapshots: SnapshotStore,
+    progress: Callable[[LogPosition], None] = lambda position: None,
+) -> tuple[Sequence[Accounts], Recovered]:
+    """The accounts of all shards, as the log has them. Nothing may be appended meanwhile.
+
+    Raises:
+        CorruptStore: the log is not what was written, or does not follow the snapshot.
+    """
+    accounts = [Accounts(snapshots) for _ in range(shards)]
+    position = snapshots.position
+    entries = 0
+    while records := await log.read(position, RECORDS_PER_READ):
+        for record in records:
+            for batch in record.batches:
+                if batch.shard >= shards:
+                    raise CorruptStore(
+                        f"log record at position {record.position} names shard {batch.shard}, "
+                        f"but the store has {shards}"
+                    )
+                _apply(accounts[batch.shard], record, batch)
+                entries += len(batch.entries)
+        position = records[-1].position
+        progress(position)
+        await trio.lowlevel.checkpoint()
+    return accounts, Recovered(snapshots.position, position, entries)
+
+
+async def rebuild(shard: ShardId, log: WriteAheadLog, snapshots: SnapshotStore) -> Accounts:
+    """The accounts of one shard, while the others serve on and snapshots move on.
+
+    The shard itself must have nothing in flight.
+
+    Raises:
+        CorruptStore: as `recover`.
+    """
+    while True:
+        try:
+            tail = await _tail(shard, log, snapshots.position)
+        except LogCut:
+            # A snapshot overtook the reading; it holds what was cut.
+            continue
+        accounts = Accounts(snapshots)
+        for record, batch in tail:
+            if record.position > snapshots.position:
+                _apply(accounts, record, batch)
+        return accounts
+
+
+async def _tail(
+    shard: ShardId, log: WriteAheadLog, after: LogPosition
+) -> Sequence[tuple[Record, Batch]]:
+    tail: list[tuple[Record, Batch]] = []
+    while records := await log.read(after, RECORDS_PER_READ):
+        tail.extend(
+            (record, batch)
+            for record in records
+            for batch in record.batches
+            if batch.shard == shard
+        )
+        after = records[-1].position
+    return tail
+
+
+def _apply(accounts: Accounts, record: Record, batch: Batch) -> None:
+    try:
+        accounts.apply(record.position, batch.entries)
+    except CorruptStore as error:
+        raise CorruptStore(f"log record at position {record.position}: {error}") from None

@@ -1,0 +1,66 @@
+"""When the log is folded into a snapshot, and what follows from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ledger_actors.entry import LogPosition
+from ledger_actors.errors import SnapshotFailed
+from ledger_actors.ledger import Ledger
+from ledger_actors.ports import Snapshotter, WriteAheadLog
+
+POLL_INTERVAL_S: Final = 0.1
+RETRY_DELAY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPolicy:
+    """A snapshot is due when either is reached, and there is anything to fold."""
+
+    entries: int = 50_000
+    """Entries in no snapshot."""
+    interval_s: float = 30.0
+    """Seconds since the last snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    position: LogPosition
+    duration_s: float
+
+
+async def keep_snapshots(
+    ledger: Ledger,
+    log: WriteAheadLog,
+    snapshotter: Snapshotter,
+    policy: SnapshotPolicy,
+    *,
+    on_taken: Callable[[SnapshotTaken], None] = lambda taken: None,
+    on_failed: Callable[[SnapshotFailed], None] = lambda error: None,
+) -> None:
+    """Runs for ever: folds when it is due, lets the shards forget, then has the log cut.
+
+    The order is what keeps every entry in at least one place: the snapshot is durable before the
+    shards forget, and they read from it before the log lets go.
+    """
+    last = trio.current_time()
+    while True:
+        await trio.sleep(POLL_INTERVAL_S)
+        ledger.notice_backlog()
+        unfolded = ledger.unfolded_entries
+        overdue = trio.current_time() - last >= policy.interval_s
+        if unfolded < policy.entries and not (overdue and unfolded):
+            continue
+        started = trio.current_time()
+        try:
+            await snapshotter.fold()
+        except SnapshotFailed as error:
+            on_failed(error)
+            await trio.sleep(RETRY_DELAY_S)
+            continue
+        position = await ledger.adopt_snapshot()
+        await log.cut(before=position)
+        last = trio.current_time()
+        on_taken(SnapshotTaken(position, last - started))

@@ -1,0 +1,164 @@
+"""A data directory: what is in it, what it was made with, and who may use it.
+
+store.json   format version and number of shards, written once
+lock         held by the process that serves the directory
+log/         the write-ahead log
+snapshot/    the snapshot store
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from persistence.environment import sync_directory
+from persistence.errors import StoreError, StoreInUse, StoreMismatch, StoreNotFound
+from persistence.log_store import LogStore
+from persistence.snapshot_store import SnapshotWriter
+
+FORMAT_VERSION: Final = 1
+SHARDS_DEFAULT: Final = 64
+SHARDS_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """A store that exists."""
+
+    path: Path
+    shards: int
+
+    @property
+    def log(self) -> Path:
+        return log_path(self.path)
+
+    @property
+    def snapshot(self) -> Path:
+        return snapshot_path(self.path)
+
+
+def log_path(path: Path) -> Path:
+    return path / "log"
+
+
+def snapshot_path(path: Path) -> Path:
+    return path / "snapshot"
+
+
+def open_data_directory(path: Path) -> DataDirectory:
+    """The store in that directory.
+
+    Raises:
+        StoreNotFound: there is none.
+        StoreMismatch: it is of another format version.
+        StoreError: what describes it cannot be read.
+    """
+    description = path / "store.json"
+    try:
+        text = description.read_text()
+    except FileNotFoundError:
+        raise StoreNotFound(f"there is no store in {path}") from None
+    try:
+        fields = json.loads(text)
+        version, shards = int(fields["format"]), int(fields["shards"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{description} cannot be read: {error!r}") from None
+    if version != FORMAT_VERSION:
+        raise StoreMismatch(
+            f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
+        )
+    return DataDirectory(path, shards)
+
+
+def create_data_directory(path: Path, shards: int) -> DataDirectory:
+    """A new, empty store in that directory. `store.json` comes last: with it, it is whole.
+
+    Raises:
+        StoreError: the directory cannot be made or written, or already holds something.
+        DiskFull: there is no room for it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for part in (log_path(path), snapshot_path(path)):
+            _refuse_records(part)
+        LogStore(log_path(path)).close()
+        SnapshotWriter(snapshot_path(path)).close()
+        write_description(path, shards)
+    except OSError as error:
+        raise StoreError(f"cannot make a store in {path}: {error}") from None
+    return open_data_directory(path)
+
+
+def write_description(path: Path, shards: int) -> None:
+    """Writes `store.json`, whole or not at all."""
+    unfinished = path / "store.json.unfinished"
+    with unfinished.open("w") as file:
+        json.dump({"format": FORMAT_VERSION, "shards": shards}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path / "store.json")
+    sync_directory(path)
+
+
+def open_or_create(path: Path, shards: int | None) -> DataDirectory:
+    """The store in that directory, made with that many shards if there is none.
+
+    Raises:
+        StoreMismatch: it was made with another number of shards.
+        StoreError: as `open_data_directory` and `create_data_directory`.
+    """
+    try:
+        directory = open_data_directory(path)
+    except StoreNotFound:
+        return create_data_directory(path, shards or SHARDS_DEFAULT)
+    if shards is not None and shards != directory.shards:
+        raise StoreMismatch(
+            f"{path} was made with {directory.shards} shards, which cannot be changed to {shards}"
+        )
+    return directory
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the directory for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        StoreInUse: another process holds it.
+        StoreError: the directory cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+    except OSError as error:
+        raise StoreError(f"cannot use {path} as data directory: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 32).decode(errors="replace").strip() or "unknown"
+            raise StoreInUse(f"{path} is in use by another process (pid {holder})") from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)
+
+
+def _refuse_records(part: Path) -> None:
+    """What is left of an attempt that never finished is empty; anything else is not ours to use."""
+    if not (part / "data.mdb").exists():
+        return
+    if part.name == "log":
+        log = LogStore(part)
+        last = log.last
+        log.close()
+    else:
+        writer = SnapshotWriter(part)
+        last = writer.head().position
+        writer.close()
+    if last:
+        raise StoreError(f"{part} holds records, but {part.parent} has no store.json")

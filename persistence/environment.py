@@ -1,0 +1,106 @@
+"""LMDB environments whose space on disk is reserved before it is written.
+
+The map is never larger than what is allocated to the file. So a full disk shows when room is
+reserved, before LMDB writes anything, and whatever fails inside a commit is no longer a full disk
+but a disk that cannot be trusted: the two never need to be told apart after the fact.
+"""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from persistence.errors import DiskFull
+
+MIB: Final = 1024 * 1024
+INITIAL_BYTES: Final = 16 * MIB
+STEP_BYTES_MIN: Final = 1 * MIB
+STEP_BYTES_MAX: Final = 256 * MIB
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Environment:
+    """One LMDB environment, open for writing, that grows by itself.
+
+    Only one thread may use it, and no transaction may be open when it grows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        created = not (path / "data.mdb").exists()
+        self._file = os.open(path / "data.mdb", os.O_RDWR | os.O_CREAT, 0o640)
+        size = os.fstat(self._file).st_size
+        try:
+            if created:
+                self._reserve(INITIAL_BYTES)
+                size = INITIAL_BYTES
+            self.lmdb = lmdb.open(str(path), map_size=size, readahead=False, meminit=False)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._size = size
+        if created:
+            sync_directory(path)
+            sync_directory(path.parent)
+        self.lmdb.reader_check()
+
+    @property
+    def reserved_bytes(self) -> int:
+        return self._size
+
+    def grow(self, at_least: int) -> None:
+        """Reserves room for at least that many bytes more, and a share of the size if it can.
+
+        Raises:
+            DiskFull: there is no room; the environment is as it was.
+        """
+        needed = at_least + STEP_BYTES_MIN
+        step = max(needed, min(max(self._size // 4, INITIAL_BYTES), STEP_BYTES_MAX))
+        while True:
+            try:
+                self._reserve(self._size + step)
+                break
+            except DiskFull:
+                if step == needed:
+                    raise
+                step = max(step // 2, needed)
+        self._size += step
+        self.lmdb.set_mapsize(self._size)
+
+    def close(self) -> None:
+        self.lmdb.close()
+        os.close(self._file)
+
+    def _reserve(self, size: int) -> None:
+        try:
+            os.posix_fallocate(self._file, 0, size)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise DiskFull(f"cannot reserve {size} bytes: {error.strerror}") from None
+            raise
+
+
+def open_for_reading(path: Path) -> lmdb.Environment:
+    """The environment as another process writes it."""
+    size = (path / "data.mdb").stat().st_size
+    return lmdb.open(str(path), map_size=size, readonly=True, readahead=False, create=False)
+
+
+def begin_reading(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
+    """A read transaction, also where the writer has grown the map since. None may be open."""
+    try:
+        return environment.begin()
+    except lmdb.MapResizedError:
+        environment.set_mapsize(0)
+        return environment.begin()
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the directory's entries durable: a new file's name is not, until this returns."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

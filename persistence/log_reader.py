@@ -1,0 +1,64 @@
+"""Reads the write-ahead log, and checks each record and its link to the one before."""
+
+from collections.abc import Iterator
+
+import lmdb
+
+from ledger_actors.entry import BEGINNING, LogPosition
+from ledger_actors.errors import CorruptStore, LogCut
+from persistence.record import NO_DIGEST, StoredRecord, decode, key_of, position_of
+
+
+def first_position(transaction: "lmdb.Transaction[bytes]") -> LogPosition:
+    """The oldest record's position; `BEGINNING` in an empty log."""
+    with transaction.cursor() as cursor:
+        return position_of(cursor.key()) if cursor.first() else BEGINNING
+
+
+def last_position(transaction: "lmdb.Transaction[bytes]") -> LogPosition:
+    """The newest record's position; `BEGINNING` in an empty log."""
+    with transaction.cursor() as cursor:
+        return position_of(cursor.key()) if cursor.last() else BEGINNING
+
+
+def digest_at(transaction: "lmdb.Transaction[bytes]", position: LogPosition) -> bytes:
+    """The digest of the record there, which the record after it names.
+
+    Raises:
+        LogCut: there is no such record any more.
+        CorruptStore: the record is not what was written.
+    """
+    if position == BEGINNING:
+        return NO_DIGEST
+    value = transaction.get(key_of(position))
+    if value is None:
+        raise LogCut(f"the log does not hold position {position}")
+    return decode(position, value).digest
+
+
+def read_after(
+    transaction: "lmdb.Transaction[bytes]", after: LogPosition
+) -> Iterator[StoredRecord]:
+    """The records that follow `after`, in order, each checked.
+
+    Raises:
+        LogCut: the log no longer holds `after`.
+        CorruptStore: a record is missing, or is not what was written.
+    """
+    previous = digest_at(transaction, after)
+    expected = LogPosition(after + 1)
+    with transaction.cursor() as cursor:
+        if not cursor.set_range(key_of(expected)):
+            return
+        for key, value in cursor:
+            position = position_of(key)
+            if position != expected:
+                raise CorruptStore(f"log record at position {expected} is missing")
+            stored = decode(position, value)
+            if stored.previous != previous:
+                raise CorruptStore(
+                    f"log record at position {position} does not follow the record before it"
+                )
+            yield stored
+            previous = stored.digest
+            expected = LogPosition(position + 1)

@@ -1,0 +1,149 @@
+"""The write-ahead log's records in LMDB: one value for each group commit."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import lmdb
+
+from ledger_actors.entry import Batch, LogPosition, Record
+from ledger_actors.errors import LogFailed, LogUnavailable
+from persistence.environment import Environment
+from persistence.errors import DiskFull
+from persistence.log_reader import digest_at, first_position, last_position, read_after
+from persistence.record import RecordEncoder, key_of
+
+CUT_PER_COMMIT: Final = 8
+CUT_PER_CALL: Final = 256
+
+T = TypeVar("T")
+
+
+class LogStore:
+    """Commits, reads and cuts records. Synchronous: it belongs to the thread that uses it.
+
+    After a failure that leaves the disk's state unknown, every call raises `LogFailed`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            CorruptStore: the newest record is not what was written.
+            DiskFull: there is no room for a new log.
+        """
+        self._environment = Environment(path)
+        self._encoder = RecordEncoder()
+        self._failure: str | None = None
+        with self._environment.lmdb.begin() as transaction:
+            self.first = first_position(transaction)
+            self.last = last_position(transaction)
+            self._digest = digest_at(transaction, self.last)
+        self._cut_before = self.first
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What the log occupies on disk: it grows, and the room of cut records is used again."""
+        return self._environment.reserved_bytes
+
+    @property
+    def cut_pending(self) -> bool:
+        return self.first < self._cut_before and self._failure is None
+
+    def commit(self, batches: Sequence[Batch]) -> LogPosition:
+        """Makes the batches durable as one record. With no batches, it shows that it could.
+
+        Raises:
+            LogUnavailable: there is no room; nothing was written.
+            LogFailed: what is on disk is unknown.
+        """
+        position = LogPosition(self.last + 1)
+        value, digest = self._encoder.encode(position, self._digest, batches)
+
+        def write() -> LogPosition:
+            with self._environment.lmdb.begin(write=True) as transaction:
+                first = self._cut(transaction, CUT_PER_COMMIT)
+                if not transaction.put(key_of(position), value, append=True):
+                    raise LogFailed(f"the log already holds position {position}")
+            return first
+
+        first = self._trusted(lambda: self._growing(write, len(value)))
+        self.first = first or position
+        self.last = position
+        self._digest = digest
+        return position
+
+    def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
+        """As the port's `read`."""
+
+        def read() -> Sequence[Record]:
+            with self._environment.lmdb.begin() as transaction:
+                stored = read_after(transaction, after)
+                return [record for (record, _, _), _ in zip(stored, range(limit), strict=False)]
+
+        return self._trusted(read)
+
+    def digest(self, position: LogPosition) -> bytes:
+        """The digest of the record at that position.
+
+        Raises:
+            LogCut: it was cut.
+            CorruptStore: it is not what was written.
+        """
+
+        def read() -> bytes:
+            with self._environment.lmdb.begin() as transaction:
+                return digest_at(transaction, position)
+
+        return self._trusted(read)
+
+    def cut(self, before: LogPosition) -> None:
+        """Marks the records before that position to go: a few with each commit, more with `tidy`.
+
+        The record at that position stays: the chain is anchored in it.
+        """
+        self._cut_before = max(self._cut_before, min(before, self.last))
+
+    def tidy(self) -> None:
+        """Deletes some of the records that may go, in a transaction of its own.
+
+        Raises: as `commit`.
+        """
+
+        def delete() -> LogPosition:
+            with self._environment.lmdb.begin(write=True) as transaction:
+                return self._cut(transaction, CUT_PER_CALL)
+
+        self.first = self._trusted(lambda: self._growing(delete, 0))
+
+    def close(self) -> None:
+        self._environment.close()
+
+    def _cut(self, transaction: "lmdb.Transaction[bytes]", records_max: int) -> LogPosition:
+        first = self.first
+        stop = min(self._cut_before, first + records_max)
+        while first < stop:
+            transaction.delete(key_of(first))
+            first = LogPosition(first + 1)
+        return first
+
+    def _growing(self, write: Callable[[], T], size: int) -> T:
+        """Writes, in a larger map if it does not fit: that shows before the disk is touched."""
+        while True:
+            try:
+                return write()
+            except lmdb.MapFullError:
+                try:
+                    self._environment.grow(size)
+                except DiskFull as error:
+                    raise LogUnavailable(f"the write-ahead log has no room: {error}") from None
+
+    def _trusted(self, call: Callable[[], T]) -> T:
+        if self._failure is not None:
+            raise LogFailed(self._failure)
+        try:
+            return call()
+        except (lmdb.Error, OSError) as error:
+            # After a failed fsync nobody knows what the kernel did with the pages: nothing is
+            # tried again, here or later.
+            self._failure = f"the write-ahead log failed: {error}"
+            raise LogFailed(self._failure) from error

@@ -1,0 +1,65 @@
+"""A log and a snapshot as they were at one moment, also while a server goes on writing them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import lmdb
+
+from ledger_actors.entry import LogPosition
+from ledger_actors.errors import CorruptStore, LogCut
+from persistence.data_directory import DataDirectory
+from persistence.environment import begin_reading, open_for_reading
+from persistence.log_reader import digest_at, first_position, last_position
+from persistence.recovery import check_digest, check_reach
+from persistence.snapshot_store import SnapshotView
+
+ATTEMPTS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedStore:
+    """Read transactions on both; they hold what they see until they are closed."""
+
+    log_environment: lmdb.Environment
+    log: "lmdb.Transaction[bytes]"
+    snapshot_environment: lmdb.Environment
+    snapshot: SnapshotView
+
+    @property
+    def first(self) -> LogPosition:
+        return first_position(self.log)
+
+    @property
+    def last(self) -> LogPosition:
+        return last_position(self.log)
+
+
+@contextmanager
+def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
+    """
+    Raises:
+        CorruptStore: log and snapshot are not of one store.
+    """
+    with ExitStack() as stack:
+        log_environment = open_for_reading(directory.log)
+        stack.callback(log_environment.close)
+        snapshot_environment = open_for_reading(directory.snapshot)
+        stack.callback(snapshot_environment.close)
+        for attempt in range(ATTEMPTS_MAX):
+            log = begin_reading(log_environment)
+            snapshot = SnapshotView(snapshot_environment)
+            try:
+                check_reach(last_position(log), snapshot.head)
+                check_digest(digest_at(log, snapshot.position), snapshot.head)
+            except (CorruptStore, LogCut) as error:
+                log.abort()
+                snapshot.abort()
+                # A snapshot that was finished between the two looks is ahead of the log seen.
+                if attempt + 1 < ATTEMPTS_MAX and isinstance(error, CorruptStore):
+                    continue
+                raise CorruptStore(str(error)) from None
+            stack.callback(log.abort)
+            stack.callback(snapshot.abort)
+            yield PinnedStore(log_environment, log, snapshot_environment, snapshot)
+            return

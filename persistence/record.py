@@ -1,0 +1,91 @@
+"""The log record: one group commit as bytes.
+
+    version   1 byte    FORMAT_VERSION
+    position  8 bytes   big-endian, as the key it is stored under
+    previous  32 bytes  the digest of the record before it; zeros before the first
+    payload             msgpack: [[shard, [[user, number, amount, timestamp, key], …]], …]
+    digest    32 bytes  SHA-256 (FIPS 180-4) of all of the above
+
+The digest is the record's own checksum and what the next record names, so a record that was
+changed, lost, moved or put in is found.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from struct import Struct
+from typing import Final, NamedTuple
+
+import msgpack
+
+from ledger_actors.entry import Batch, Entry, LogPosition, Record
+from ledger_actors.errors import CorruptStore
+
+FORMAT_VERSION: Final = 1
+DIGEST_BYTES: Final = 32
+NO_DIGEST: Final = bytes(DIGEST_BYTES)
+_HEADER: Final = Struct(f">BQ{DIGEST_BYTES}s")
+_KEY: Final = Struct(">Q")
+
+
+class StoredRecord(NamedTuple):
+    """A record with its links in the chain."""
+
+    record: Record
+    previous: bytes
+    digest: bytes
+
+
+def key_of(position: LogPosition) -> bytes:
+    """The LMDB key of the record: big-endian, so that keys sort as positions do."""
+    return _KEY.pack(position)
+
+
+def position_of(key: bytes) -> LogPosition:
+    """
+    Raises:
+        CorruptStore: it is no key of a record.
+    """
+    if len(key) != _KEY.size:
+        raise CorruptStore(f"the log has a key that is no position: {key!r}")
+    return LogPosition(_KEY.unpack(key)[0])
+
+
+class RecordEncoder:
+    """Turns group commits into records. One encoder serves one log: it reuses its buffer."""
+
+    def __init__(self) -> None:
+        self._packer = msgpack.Packer()
+
+    def encode(
+        self, position: LogPosition, previous: bytes, batches: Sequence[Batch]
+    ) -> tuple[bytes, bytes]:
+        """The record as bytes, and its digest."""
+        body = _HEADER.pack(FORMAT_VERSION, position, previous) + self._packer.pack(batches)
+        digest = sha256(body).digest()
+        return body + digest, digest
+
+
+def decode(position: LogPosition, value: bytes) -> StoredRecord:
+    """The record that is stored under that position.
+
+    Raises:
+        CorruptStore: it is not what was written there.
+    """
+    digest = value[-DIGEST_BYTES:]
+    if len(value) <= _HEADER.size + DIGEST_BYTES:
+        raise CorruptStore(f"log record at position {position} is cut short")
+    if sha256(memoryview(value)[:-DIGEST_BYTES]).digest() != digest:
+        raise CorruptStore(f"log record at position {position} does not match its checksum")
+    version, written_position, previous = _HEADER.unpack_from(value)
+    if version != FORMAT_VERSION:
+        raise CorruptStore(
+            f"log record at position {position} has format version {version}; "
+            f"this program reads version {FORMAT_VERSION}"
+        )
+    if written_position != position:
+        raise CorruptStore(f"log record at position {position} was written at {written_position}")
+    packed = msgpack.unpackb(memoryview(value)[_HEADER.size : -DIGEST_BYTES], use_list=False)
+    batches = [
+        Batch(shard, [Entry._make(fields) for fields in entries]) for shard, entries in packed
+    ]
+    return StoredRecord(Record(position, batches), previous, digest)

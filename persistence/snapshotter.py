@@ -1,0 +1,89 @@
+"""The snapshotter: a process that folds the log into the snapshot store.
+
+Run by the server as `python -m persistence.snapshotter LOG SNAPSHOT`. It shares no interpreter
+lock with the server, and lets others go first. For each line on its standard input it folds up to
+the end of the log, and answers with one JSON line: `{"position": 12}` or `{"error": "…"}`.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from ledger_actors.entry import LogPosition
+from ledger_actors.errors import LedgerError
+from persistence.environment import begin_reading, open_for_reading
+from persistence.errors import StoreError
+from persistence.log_reader import read_after
+from persistence.record import StoredRecord
+from persistence.snapshot_store import SnapshotWriter
+
+ENTRIES_PER_TRANSACTION: Final = 20_000
+NICENESS: Final = 10
+
+
+def fold_all(log: lmdb.Environment, snapshots: SnapshotWriter) -> Iterator[LogPosition]:
+    """Folds up to the end of the log, and yields the position after each transaction.
+
+    Raises:
+        DiskFull: there is no room; the store is as the last transaction left it.
+        CorruptStore, LogCut: the log does not follow the store.
+    """
+    while True:
+        head = snapshots.head()
+        records = _some(log, head.position)
+        if not records:
+            return
+        last = records[-1]
+        entries = [
+            entry
+            for stored in records
+            for batch in stored.record.batches
+            for entry in batch.entries
+        ]
+        if snapshots.fold(head.position, entries, last.record.position, last.digest):
+            yield last.record.position
+
+
+def _some(log: lmdb.Environment, after: LogPosition) -> list[StoredRecord]:
+    records: list[StoredRecord] = []
+    entries = 0
+    with begin_reading(log) as transaction:
+        for stored in read_after(transaction, after):
+            records.append(stored)
+            entries += sum(len(batch.entries) for batch in stored.record.batches)
+            if entries >= ENTRIES_PER_TRANSACTION:
+                break
+    return records
+
+
+def serve(log_path: Path, snapshot_path: Path) -> None:
+    """Answers standard input until it ends, as it does when the server ends, however it ends."""
+    server = os.getppid()
+    log = open_for_reading(log_path)
+    snapshots = SnapshotWriter(snapshot_path)
+    for _ in sys.stdin:
+        try:
+            for _ in fold_all(log, snapshots):
+                if os.getppid() != server:
+                    return
+            answer: dict[str, object] = {"position": snapshots.head().position}
+        except (LedgerError, StoreError) as error:
+            answer = {"error": str(error)}
+        except (lmdb.Error, OSError) as error:
+            # The disk failed: this process ends, and the next one begins with what is on disk.
+            print(json.dumps({"error": str(error)}), flush=True)
+            return
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    # The terminal's interrupt is for the server, which ends this process itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    serve(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,92 @@
+"""The server's side of the snapshotter: a child process that is started again when it dies."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from ledger_actors.entry import LogPosition
+from ledger_actors.errors import SnapshotFailed
+from persistence.data_directory import DataDirectory
+
+ANSWER_BYTES_MAX: Final = 64 * 1024
+STOP_TIMEOUT_S: Final = 5.0
+
+
+class SnapshotterProcess:
+    """`ledger_actors.ports.Snapshotter` in a process of its own: see `open_snapshotter`."""
+
+    def __init__(self, directory: DataDirectory) -> None:
+        self._directory = directory
+        self._process: trio.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    async def fold(self) -> LogPosition:
+        if self._process is None or self._process.poll() is not None:
+            self._process = await self._start()
+        process = self._process
+        assert process.stdin is not None
+        try:
+            await process.stdin.send_all(b"fold\n")
+            answer = json.loads(await self._line(process))
+        except (trio.BrokenResourceError, ValueError):
+            with trio.move_on_after(STOP_TIMEOUT_S):
+                await process.wait()
+            raise SnapshotFailed(
+                f"the snapshotter ended with status {process.returncode}"
+            ) from None
+        except BaseException:
+            # An answer that nobody read must not be taken for the next one.
+            process.kill()
+            raise
+        if "error" in answer:
+            raise SnapshotFailed(f"the snapshot failed: {answer['error']}")
+        return LogPosition(answer["position"])
+
+    async def close(self) -> None:
+        """Ends the child, at once: a fold that is not finished leaves no trace."""
+        if self._process is not None:
+            self._process.kill()
+            with trio.CancelScope(shield=True):
+                await self._process.wait()
+
+    async def _start(self) -> trio.Process:
+        return await trio.lowlevel.open_process(
+            [
+                sys.executable,
+                "-m",
+                "persistence.snapshotter",
+                str(self._directory.log.resolve()),
+                str(self._directory.snapshot.resolve()),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    async def _line(self, process: trio.Process) -> bytes:
+        assert process.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            received = await process.stdout.receive_some()
+            if not received or len(line) > ANSWER_BYTES_MAX:
+                raise ValueError("no answer")
+            line += received
+        return line
+
+
+@asynccontextmanager
+async def open_snapshotter(directory: DataDirectory) -> AsyncIterator[SnapshotterProcess]:
+    """The snapshotter of that directory; it ends when the block is left."""
+    snapshotter = SnapshotterProcess(directory)
+    try:
+        yield snapshotter
+    finally:
+        await snapshotter.close()

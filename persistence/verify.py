@@ -1,0 +1,166 @@
+"""Verifies a store: every record, the chain, and that the snapshot equals a replay."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from ledger_actors.entry import BEGINNING, Entry, LogPosition
+from ledger_actors.errors import CorruptStore
+from ledger_actors.folding import extended
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.ports import NO_ACCOUNT, AccountSummary
+from persistence.data_directory import DataDirectory
+from persistence.log_reader import read_after
+from persistence.pinned import PinnedStore, pinned
+from persistence.record import StoredRecord, decode, key_of
+from persistence.snapshot_format import (
+    ACCOUNT,
+    REQUEST,
+    number_of,
+    unpack_account,
+    unpack_entry,
+    unpack_request,
+)
+from persistence.snapshot_store import SnapshotView
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was looked at, and found right."""
+
+    first: LogPosition
+    """The oldest record of the log; older ones were cut, and a snapshot holds them."""
+    last: LogPosition
+    snapshot_position: LogPosition
+    users: int
+    """Users in the snapshot."""
+    folded_entries: int
+    """Entries in the snapshot."""
+    logged_entries: int
+    """Entries in the log."""
+
+
+def verify(
+    directory: DataDirectory,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verified:
+    """Checks the whole store, also while a server writes it.
+
+    - Each log record has its checksum, its place, and names the record before it.
+    - The snapshot was made at a record of this log.
+    - Each account of the snapshot is what its history adds up to, entry by entry and key by key,
+      by the same folding that a replay from the beginning would do.
+    - What the log still holds of the snapshot's entries is the same in both; what it holds beyond
+      continues every user's history without a gap.
+
+    Args:
+        progress: told how many entries are done, of how many.
+
+    Raises:
+        CorruptStore: something is not what was written. It says what and where.
+    """
+    with pinned(directory) as store:
+        view = store.snapshot
+        total = view.head.entries
+        users = folded = 0
+        for entries in _check_users(view):
+            users += 1
+            folded += entries
+            if users % 1000 == 0:
+                progress(folded, total)
+        if (users, folded) != (view.head.users, view.head.entries):
+            raise CorruptStore(
+                f"the snapshot holds {users} users and {folded} entries, "
+                f"but was made with {view.head.users} and {view.head.entries}"
+            )
+        logged = _check_log(store, directory.shards)
+        progress(total, total)
+        return Verified(store.first, store.last, view.position, users, folded, logged)
+
+
+def _check_users(view: SnapshotView) -> Iterator[int]:
+    """Checks user by user, and yields how many entries each has."""
+    for user, items in groupby(view.items(), key=lambda item: item[0]):
+        recorded: AccountSummary | None = None
+        keys: dict[int, IdempotencyKey] = {}
+        summary = NO_ACCOUNT
+        for _, kind, rest, value in items:
+            if kind == ACCOUNT:
+                recorded = unpack_account(user, value)
+            elif kind == REQUEST:
+                keys[unpack_request(user, value)] = IdempotencyKey(rest.decode("ascii", "replace"))
+            else:
+                number = number_of(rest)
+                entry = unpack_entry(user, number, value, keys.pop(number, None))
+                summary = extended(summary, entry)
+        if recorded != summary or keys:
+            raise CorruptStore(
+                f"the snapshot's account of user {user!r} is not what its history adds up to"
+            )
+        yield summary.count
+
+
+def _check_log(store: PinnedStore, shards: int) -> int:
+    counts: dict[UserId, int] = {}
+    requests: set[tuple[UserId, IdempotencyKey]] = set()
+    logged = 0
+    for stored in _records(store):
+        for shard, entries in stored.record.batches:
+            if shard >= shards:
+                raise CorruptStore(_at(stored, f"there is no shard {shard}"))
+            for entry in entries:
+                logged += 1
+                if stored.record.position <= store.snapshot.position:
+                    _check_folded(store.snapshot, stored, entry)
+                else:
+                    _check_follows(store.snapshot, stored, entry, counts, requests)
+    return logged
+
+
+def _records(store: PinnedStore) -> Iterator[StoredRecord]:
+    if store.first > 1:
+        # What it names as the record before it was cut; by its own checksum it is whole.
+        value = store.log.get(key_of(store.first))
+        assert value is not None
+        yield decode(store.first, value)
+    yield from read_after(store.log, BEGINNING if store.first <= 1 else store.first)
+
+
+def _check_folded(view: SnapshotView, stored: StoredRecord, entry: Entry) -> None:
+    (folded,) = view.entries(entry.user, entry.number, entry.number)
+    if folded != entry._replace(key=None):
+        raise CorruptStore(_at(stored, f"the snapshot has another entry: {folded}, not {entry}"))
+    if entry.key is not None:
+        recorded = view.recorded(entry.user, entry.key)
+        if recorded is None or recorded.number != entry.number:
+            raise CorruptStore(
+                _at(stored, f"the snapshot lost an idempotency key of user {entry.user!r}")
+            )
+
+
+def _check_follows(
+    view: SnapshotView,
+    stored: StoredRecord,
+    entry: Entry,
+    counts: dict[UserId, int],
+    requests: set[tuple[UserId, IdempotencyKey]],
+) -> None:
+    user = entry.user
+    count = counts.get(user)
+    if count is None:
+        count = (view.account(user) or NO_ACCOUNT).count
+    if entry.number != count + 1:
+        raise CorruptStore(
+            _at(stored, f"entry {entry.number} of user {user!r} follows entry {count}")
+        )
+    counts[user] = entry.number
+    if entry.key is not None:
+        if (user, entry.key) in requests or view.recorded(user, entry.key) is not None:
+            raise CorruptStore(
+                _at(stored, f"an idempotency key of user {user!r} is recorded twice")
+            )
+        requests.add((user, entry.key))
+
+
+def _at(stored: StoredRecord, what: str) -> str:
+    return f"log record at position {stored.record.position}: {what}"

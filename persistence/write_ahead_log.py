@@ -1,0 +1,178 @@
+"""The write-ahead log as the ledger sees it: appends of many shards, one group commit."""
+
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import outcome
+import trio
+
+from ledger_actors.entry import Batch, LogPosition, Record
+from ledger_actors.errors import LedgerError
+from persistence.log_store import LogStore
+
+IDLE_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    first_position: LogPosition
+    position: LogPosition
+    commits: int
+    entries: int
+    """Entries committed since the log was opened."""
+    reserved_bytes: int
+
+
+class _Request:
+    """One caller's wish. A batch to append, or nothing but a call to make."""
+
+    __slots__ = ("batches", "call", "task")
+
+    def __init__(self, batches: Sequence[Batch] | None, call: Callable[[], object] | None) -> None:
+        self.batches = batches
+        self.call = call
+        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+
+
+class LmdbWriteAheadLog:
+    """`ledger_actors.ports.WriteAheadLog` on disk. Make one with `open_write_ahead_log`.
+
+    One thread owns the store. It takes whatever waits as one group commit, so the appends that
+    come while an fsync runs share the next one. Tasks hand in, and are woken once a commit.
+    """
+
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._trio_token = trio.lowlevel.current_trio_token()
+        self._commits = 0
+        self._entries = 0
+        self._thread = threading.Thread(target=self._work, name="write-ahead-log")
+
+    @property
+    def position(self) -> LogPosition:
+        """Where the newest durable record stands."""
+        return self._store.last
+
+    def statistics(self) -> LogStatistics:
+        return LogStatistics(
+            self._store.first,
+            self._store.last,
+            self._commits,
+            self._entries,
+            self._store.reserved_bytes,
+        )
+
+    async def append(self, batch: Batch) -> LogPosition:
+        position: LogPosition = await self._ask(_Request((batch,), None))
+        return position
+
+    async def probe(self) -> None:
+        await self._ask(_Request((), None))
+
+    async def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
+        request = _Request(None, lambda: self._store.read(after, limit))
+        records: Sequence[Record] = await self._ask(request)
+        return records
+
+    async def digest(self, position: LogPosition) -> bytes:
+        """The digest of the record at that position; raises as `LogStore.digest`."""
+        digest: bytes = await self._ask(_Request(None, lambda: self._store.digest(position)))
+        return digest
+
+    async def cut(self, before: LogPosition) -> None:
+        await self._ask(_Request(None, lambda: self._store.cut(before)))
+
+    async def _ask(self, request: _Request) -> Any:
+        self._queue.put(request)
+
+        def abandon(_: object) -> trio.lowlevel.Abort:
+            request.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return await trio.lowlevel.wait_task_rescheduled(abandon)
+
+    def _work(self) -> None:
+        """The thread: takes everything that waits, commits, answers, until it is told to stop."""
+        running = True
+        while running:
+            appends: list[_Request] = []
+            for request in self._gather():
+                if request is None:
+                    running = False
+                elif request.call is not None:
+                    self._answer([request], outcome.capture(request.call))
+                else:
+                    appends.append(request)
+            if appends:
+                self._answer(appends, outcome.capture(self._commit, appends))
+
+    def _gather(self) -> Sequence[_Request | None]:
+        gathered = []
+        try:
+            gathered.append(self._queue.get(timeout=IDLE_S if self._store.cut_pending else None))
+            while True:
+                gathered.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        if not gathered:
+            # A failure shows at the next append, to someone who waits for it.
+            outcome.capture(self._store.tidy)
+        return gathered
+
+    def _commit(self, appends: Sequence[_Request]) -> LogPosition:
+        batches = [batch for append in appends for batch in append.batches or ()]
+        position = self._store.commit(batches)
+        self._commits += 1
+        self._entries += sum(len(batch.entries) for batch in batches)
+        return position
+
+    def _answer(self, requests: Sequence[_Request], result: "outcome.Outcome[Any]") -> None:
+        def wake() -> None:
+            for request in requests:
+                if request.task is not None:
+                    trio.lowlevel.reschedule(request.task, _own(result))
+
+        self._trio_token.run_sync_soon(wake)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Finishes what was handed in, and ends the thread."""
+        self._queue.put(None)
+        # The store must not be closed under the thread's hands; a commit is short.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._thread.join)
+
+
+def _own(result: "outcome.Outcome[Any]") -> "outcome.Outcome[Any]":
+    """Each waiter raises an error of its own: a shared one would gather all their tracebacks."""
+    if isinstance(result, outcome.Error) and isinstance(result.error, LedgerError):
+        return outcome.Error(type(result.error)(str(result.error)))
+    return result
+
+
+@asynccontextmanager
+async def open_write_ahead_log(path: Path) -> AsyncIterator[LmdbWriteAheadLog]:
+    """The log in that directory, made if there is none; closed when the block is left.
+
+    Raises:
+        CorruptStore: the newest record is not what was written.
+        DiskFull: there is no room for a new log.
+    """
+    store = LogStore(path)
+    try:
+        log = LmdbWriteAheadLog(store)
+        log.start()
+        try:
+            yield log
+        finally:
+            await log.stop()
+    finally:
+        store.close()
