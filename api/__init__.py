@@ -1,1 +1,1 @@
-"""."""
+"""The edges: HTTP, settings, the `bitburst` command, and the wiring of the parts."""

@@ -156,6 +156,8 @@ class Ledger:
         Raises:
             LogFailed: the log failed; the process must end and recover from disk.
         """
+        if self._closing:
+            return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._readiness.keep_probing)
             async with trio.open_nursery() as shards:

@@ -1,1 +1,1 @@
-"""."""
+"""The ledger's ports on disk: write-ahead log, snapshot store, snapshotter, backup, verify."""

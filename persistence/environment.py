@@ -8,11 +8,11 @@ but a disk that cannot be trusted: the two never need to be told apart after the
 import errno
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import lmdb
 
-from persistence.errors import DiskFull
+from persistence.errors import DiskFull, StoreError
 
 MIB: Final = 1024 * 1024
 INITIAL_BYTES: Final = 16 * MIB
@@ -28,22 +28,25 @@ class Environment:
     """
 
     def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            DiskFull: there is no room for a new environment.
+            StoreError: the files cannot be opened, or are not LMDB's.
+        """
         path.mkdir(parents=True, exist_ok=True)
-        created = not (path / "data.mdb").exists()
-        self._file = os.open(path / "data.mdb", os.O_RDWR | os.O_CREAT, 0o640)
-        size = os.fstat(self._file).st_size
+        data = path / "data.mdb"
+        size = data.stat().st_size if data.exists() else 0
+        self._size = max(size, INITIAL_BYTES)
+        self.lmdb = _open(path, map_size=self._size, meminit=False)
+        self._file = os.open(data, os.O_RDWR)
         try:
-            if created:
+            if size < INITIAL_BYTES:
                 self._reserve(INITIAL_BYTES)
-                size = INITIAL_BYTES
-            self.lmdb = lmdb.open(str(path), map_size=size, readahead=False, meminit=False)
+                sync_directory(path)
+                sync_directory(path.parent)
         except BaseException:
-            os.close(self._file)
+            self.close()
             raise
-        self._size = size
-        if created:
-            sync_directory(path)
-            sync_directory(path.parent)
         self.lmdb.reader_check()
 
     @property
@@ -83,9 +86,23 @@ class Environment:
 
 
 def open_for_reading(path: Path) -> lmdb.Environment:
-    """The environment as another process writes it."""
-    size = (path / "data.mdb").stat().st_size
-    return lmdb.open(str(path), map_size=size, readonly=True, readahead=False, create=False)
+    """The environment as another process writes it.
+
+    Raises:
+        StoreError: the files cannot be opened, or are not LMDB's.
+    """
+    try:
+        size = (path / "data.mdb").stat().st_size
+    except OSError as error:
+        raise StoreError(f"cannot open {path}: {error.strerror}") from None
+    return _open(path, map_size=size, readonly=True, create=False)
+
+
+def _open(path: Path, **options: Any) -> lmdb.Environment:
+    try:
+        return lmdb.open(str(path), readahead=False, **options)
+    except lmdb.Error as error:
+        raise StoreError(f"cannot open {path}: {error}") from None
 
 
 def begin_reading(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":

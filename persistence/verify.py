@@ -7,7 +7,7 @@ from itertools import groupby
 from ledger_actors.entry import BEGINNING, Entry, LogPosition
 from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import extended
-from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.identity import IdempotencyKey, UserId, shard_of
 from ledger_actors.ports import NO_ACCOUNT, AccountSummary
 from persistence.data_directory import DataDirectory
 from persistence.log_reader import read_after
@@ -106,10 +106,10 @@ def _check_log(store: PinnedStore, shards: int) -> int:
     logged = 0
     for stored in _records(store):
         for shard, entries in stored.record.batches:
-            if shard >= shards:
-                raise CorruptStore(_at(stored, f"there is no shard {shard}"))
             for entry in entries:
                 logged += 1
+                if shard_of(entry.user, shards) != shard:
+                    raise CorruptStore(_at(stored, f"user {entry.user!r} is not of shard {shard}"))
                 if stored.record.position <= store.snapshot.position:
                     _check_folded(store.snapshot, stored, entry)
                 else:

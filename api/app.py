@@ -1,0 +1,91 @@
+"""The complete HTTP application, as Quart on any ASGI server."""
+
+from typing import Any, Final
+
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from api.handlers import Answer, Handlers, answer_message
+
+BODY_TIMEOUT_S: Final = 30
+
+
+def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
+    """The application; `body_bytes_max` is the largest body of a request that it reads."""
+    app = QuartTrio("bitburst", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.asgi_app = _RoutedAsSent(app.asgi_app)  # type: ignore[method-assign]
+
+    @app.post("/users/<user>/add")
+    async def add(user: str) -> Response:
+        return _respond(
+            await handlers.add(
+                user.encode("latin-1"),
+                request.headers.get("Content-Type"),
+                request.headers.getlist("Idempotency-Key"),
+                bytes(await request.body),
+            )
+        )
+
+    @app.get("/users/<user>/balance")
+    async def balance(user: str) -> Response:
+        return _respond(await handlers.balance(user.encode("latin-1")))
+
+    @app.get("/users/<user>/history")
+    async def history(user: str) -> Response:
+        return _respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _respond(await handlers.healthz())
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return _respond(await handlers.readyz())
+
+    @app.errorhandler(HTTPException)
+    async def refuse(error: HTTPException) -> Response:
+        return _refuse(error, body_bytes_max)
+
+    return app
+
+
+class _RoutedAsSent:
+    """Routes by the path as it was sent, so that an encoded slash stays in its segment."""
+
+    def __init__(self, asgi_app: Any) -> None:
+        self._asgi_app = asgi_app
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        if scope["type"] == "http":
+            scope["path"] = scope["raw_path"].decode("latin-1")
+        await self._asgi_app(scope, receive, send)
+
+
+def _respond(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    for name, value in answer.headers:
+        response.headers[name] = value
+    return response
+
+
+def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
+    if error.code == 405:
+        # The wire contract has its body empty.
+        response = Response(b"", 405)
+        for name, value in error.get_headers():
+            if name == "Allow":
+                response.headers[name] = value
+        return response
+    if error.code == 413:
+        return _respond(answer_message(413, f"the body must be at most {body_bytes_max} bytes"))
+    if error.code == 404:
+        return _respond(answer_message(404, "there is nothing at this path"))
+    return _respond(answer_message(error.code or 500, error.description or error.name))

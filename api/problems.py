@@ -1,0 +1,54 @@
+"""What goes wrong with a request, and the answer to it."""
+
+from typing import Final, NamedTuple
+
+from ledger_actors.errors import (
+    AmountNotPositive,
+    IdempotencyKeyReused,
+    LogFailed,
+    Refused,
+    Unavailable,
+)
+
+RETRY_AFTER_S: Final = 1
+
+
+class BadRequest(Exception):
+    """The request cannot be understood."""
+
+
+class UnsupportedMediaType(Exception):
+    """The body is said to be something else than JSON."""
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(
+            f"content type {content_type} is not supported; send application/json, or none"
+        )
+
+
+class Problem(NamedTuple):
+    """An answer that is not a success."""
+
+    status: int
+    message: str
+    retry_after_s: int | None = None
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to what a handler raised.
+
+    An amount of zero or less gets 500: the wire contract has it so.
+    """
+    message = str(error)
+    match error:
+        case AmountNotPositive():
+            return Problem(500, message)
+        case IdempotencyKeyReused():
+            return Problem(422, message)
+        case Refused() | BadRequest():
+            return Problem(400, message)
+        case UnsupportedMediaType():
+            return Problem(415, message)
+        case Unavailable() | LogFailed():
+            return Problem(503, message, RETRY_AFTER_S)
+    raise error

@@ -1,0 +1,191 @@
+"""The wire contract: what bodies, headers and paths mean, and the bytes that answer them."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from api.problems import BadRequest, UnsupportedMediaType
+from ledger_actors import (
+    Entry,
+    IdempotencyKey,
+    Micros,
+    Timestamp,
+    UserId,
+    format_fixed,
+    format_plain,
+    idempotency_key,
+    micros_from_decimal,
+    user_id,
+)
+
+NOTHING: Final = b"{}"
+PAGE_DIGITS_MAX: Final = 18
+"""Longer page numbers are past the end of any history."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_JSON_TYPE: Final = re.compile(r"(application|text)/([^;]+\+)?json\s*(;.*)?", re.IGNORECASE)
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+
+
+def encode_message(text: str) -> bytes:
+    """`{"Message":"…"}`, the body of every answer that is one sentence."""
+    return _encode({"Message": text})
+
+
+def encode_added(user: UserId, amount: Micros) -> bytes:
+    return encode_message(f"Transaction of ${format_fixed(amount)} added for user {user}")
+
+
+def encode_balance(user: UserId, balance: Micros) -> bytes:
+    return encode_message(f"User {user} has a balance of ${format_fixed(balance)}")
+
+
+def encode_history(entries: Sequence[Entry]) -> bytes:
+    """The entries as a JSON array; `{}` where there are none."""
+    if not entries:
+        return NOTHING
+    user = _encode(entries[0].user)
+    return b"[%s]" % b",".join(
+        b'{"UserID":%s,"Amount":%s,"Timestamp":"%s"}'
+        % (user, format_plain(entry.amount).encode(), format_timestamp(entry.timestamp).encode())
+        for entry in entries
+    )
+
+
+def format_timestamp(timestamp: Timestamp) -> str:
+    """RFC 3339 in UTC, always with six decimals: `2023-04-18T17:03:00.309113Z`."""
+    moment = _EPOCH + timedelta(microseconds=timestamp)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def decode_user(segment: bytes) -> UserId:
+    """The user that a path segment names, percent-decoded.
+
+    Raises:
+        BadRequest: its percent-encoding is broken, or it is no UTF-8.
+        InvalidUser: it is too long.
+    """
+    if _BROKEN_PERCENT.search(segment):
+        raise BadRequest("user id has a % that two hexadecimal digits do not follow")
+    try:
+        return user_id(unquote_to_bytes(segment).decode())
+    except UnicodeDecodeError:
+        raise BadRequest("user id must be UTF-8, percent-encoded") from None
+
+
+def decode_page(text: str | None) -> int:
+    """The page that the query asks for; 1 without one, or with what is no page number."""
+    if text is None or not (text.isascii() and text.isdigit()):
+        return 1
+    digits = text.lstrip("0")
+    if len(digits) > PAGE_DIGITS_MAX:
+        return 10**PAGE_DIGITS_MAX
+    return int(digits or "1")
+
+
+def decode_idempotency_key(values: Sequence[str]) -> IdempotencyKey | None:
+    """The key that the `Idempotency-Key` header names, bare or as a quoted string; None without.
+
+    The header is that of draft-ietf-httpapi-idempotency-key-header; its value there is a string
+    of RFC 8941. Quoted and bare, the same characters are the same key.
+
+    Raises:
+        BadRequest: there are several, or the quoting is broken.
+        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+    """
+    if not values:
+        return None
+    if len(values) > 1:
+        raise BadRequest("send one Idempotency-Key header, not several")
+    text = values[0].strip(" \t")
+    if text.startswith('"'):
+        quoted = _QUOTED.fullmatch(text)
+        if quoted is None:
+            raise BadRequest('Idempotency-Key must end its quoted string with " and nothing after')
+        text = re.sub(r"\\(.)", r"\1", quoted[1])
+    return idempotency_key(text)
+
+
+def check_content_type(content_type: str | None) -> None:
+    """
+    Raises:
+        UnsupportedMediaType: it says plainly that the body is not JSON.
+    """
+    if content_type and not _JSON_TYPE.fullmatch(content_type.strip()):
+        raise UnsupportedMediaType(content_type)
+
+
+def is_form(content_type: str | None) -> bool:
+    """Whether it is what curl and browsers send for a body that nobody named the type of."""
+    return content_type is not None and content_type.split(";")[0].strip().lower() == _FORM_TYPE
+
+
+def decode_amount(body: bytes) -> Micros:
+    """The amount that the body of an add names.
+
+    Numbers are read as decimals: no float is ever made. Members other than `amount` are ignored.
+
+    Raises:
+        BadRequest: the body is not JSON, not an object, or has no amount that is a number.
+        InvalidAmount: as `micros_from_decimal`.
+    """
+    document = _decode(body)
+    if not isinstance(document, dict):
+        raise BadRequest('the body must be a JSON object such as {"amount": 500}')
+    if "amount" not in document:
+        raise BadRequest('the body has no "amount"; send a JSON object such as {"amount": 500}')
+    amount = document["amount"]
+    if not isinstance(amount, Decimal):
+        raise BadRequest(f"amount must be a number, not {_json_type(amount)}")
+    return micros_from_decimal(amount)
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return json.loads(
+            body.decode(),
+            parse_float=_decimal,
+            parse_int=_decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique,
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("the body must be JSON in UTF-8") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(
+            f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise BadRequest("the body has a number with an exponent that is too large") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise BadRequest(f"the body is not JSON: {name} is no JSON number")
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise BadRequest("the body names a member of an object twice")
+    return found
+
+
+def _json_type(value: Any) -> str:
+    names = {str: "a string", bool: "a boolean", list: "an array", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
