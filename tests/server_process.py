@@ -1,0 +1,114 @@
+"""A real `bitburst serve` in a process group of its own, for tests to use, kill and start again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+
+
+class ServerProcess:
+    """One server at a time on one data directory. Its log lines go to a file beside it."""
+
+    def __init__(
+        self, data_dir: Path, *arguments: str, wrapper: tuple[str, ...] = (), port: int = 0
+    ) -> None:
+        """
+        Args:
+            arguments: further flags of `bitburst serve`.
+            wrapper: a command that runs the server, such as strace and its flags.
+        """
+        self.data_dir = data_dir
+        self.log_path = data_dir.with_name(data_dir.name + ".log")
+        self._command = [*wrapper, sys.executable, "-m", "api", "serve"]
+        self._command += ["--data-dir", str(data_dir), "--port", str(port), *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self.url = ""
+
+    def __enter__(self) -> "ServerProcess":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def start(self, *, wait: bool = True) -> None:
+        """Starts the server, and waits until it has recovered."""
+        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        if wait:
+            self.url = self.wait_for_event("listening")["url"]
+            self.wait_for_event("recovered")
+
+    def events(self) -> list[dict[str, Any]]:
+        """What this run of the server has logged so far."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def output(self) -> str:
+        """All that this run has printed."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def wait_for_event(self, name: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for event in self.events():
+                if event["event"] == name:
+                    return event
+            assert self._process is not None
+            if self._process.poll() is not None and name not in self.output():
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"the server never logged {name!r}:\n{self.output()}")
+
+    def kill(self) -> None:
+        """SIGKILL to the whole process group: server and snapshotter."""
+        if self._process is not None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._process.wait()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Asks the server to end, and returns its exit status."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(STOP_TIMEOUT_S)
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Waits until the server ends by itself, and returns its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def snapshotter_pids(self) -> list[int]:
+        """The process ids of the server's snapshotter: one, or none while it is not running."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(pid) for pid in children]
