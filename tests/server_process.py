@@ -1,5 +1,6 @@
 """A real `bitburst serve` in a process group of its own, for tests to use, kill and start again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -91,10 +92,8 @@ class ServerProcess:
     def kill(self) -> None:
         """SIGKILL to the whole process group: server and snapshotter."""
         if self._process is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
