@@ -152,10 +152,12 @@ class LmdbWriteAheadLog:
 
 
 def _own(result: "outcome.Outcome[Any]") -> "outcome.Outcome[Any]":
-    """Each waiter raises an error of its own: a shared one would gather all their tracebacks."""
-    if isinstance(result, outcome.Error) and isinstance(result.error, LedgerError):
-        return outcome.Error(type(result.error)(str(result.error)))
-    return result
+    """Each waiter gets an outcome of its own: one can be unwrapped only once."""
+    if isinstance(result, outcome.Value):
+        return outcome.Value(result.value)
+    error = result.error
+    # A shared error would gather the tracebacks of all who raise it.
+    return outcome.Error(type(error)(str(error)) if isinstance(error, LedgerError) else error)
 
 
 @asynccontextmanager
