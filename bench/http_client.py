@@ -180,11 +180,13 @@ class Connection:
     async def send(self, request: bytes) -> None:
         """Send the bytes of one request. Raises ConnectionLostError."""
         self._awaited += 1
-        rest = memoryview(request)
         try:
-            while rest:
+            while True:
                 try:
-                    rest = rest[self._socket.send(rest) :]
+                    sent = self._socket.send(request)
+                    if sent == len(request):
+                        return
+                    request = request[sent:]
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(self._socket)
         except (OSError, trio.ClosedResourceError) as error:

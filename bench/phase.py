@@ -81,7 +81,7 @@ async def run_phase(name: str, planned_requests: int, work: Work, setting: Setti
         latencies = LatencyRecording(setting.clock())
         cpu_started_ns = setting.cpu_clock()
         async with trio.open_nursery() as watching:
-            watching.start_soon(watch_for_silence, callers, setting.clock)
+            watching.start_soon(watch_for_silence, callers, setting.retries, setting.clock)
             watching.start_soon(
                 _tell_progress, name, planned_requests, latencies, tally, setting.progress
             )

@@ -4,13 +4,14 @@ import random
 import time
 from dataclasses import dataclass
 
+import trio
+
 from bench.adding import Adding
-from bench.caller import Caller, Clock, RetryPolicy
-from bench.errors import GaveUpError, ServerNotReadyError, UnreadableAnswerError
-from bench.http_client import Origin, resolve
+from bench.caller import Clock, RetryPolicy
+from bench.errors import ConnectionLostError, ServerNotReadyError, UnreadableAnswerError
+from bench.http_client import Origin, open_connection, resolve
 from bench.phase import Phase, Progress, Setting
 from bench.reading import Reading
-from bench.tally import Tally
 from bench.verification import Verdict, verify
 from bench.wire import readiness_request
 from bench.workload import Workload, WorkloadParameters, plan_workload
@@ -108,12 +109,19 @@ async def _simulate(
 
 
 async def _find_server(origin: Origin, setting: Setting) -> None:
-    caller = Caller(setting.address, setting.retries, Tally(), setting.dice, setting.clock)
+    # No retries here: whoever forgot to start the server is told at once.
     try:
-        answer = await caller.ask(readiness_request(setting.authority))
-    except (GaveUpError, UnreadableAnswerError) as error:
-        raise ServerNotReadyError(f"no server is ready at {origin.authority}: {error}") from None
-    finally:
-        caller.close()
+        with trio.fail_after(setting.retries.answer_seconds_max):
+            connection = await open_connection(setting.address, setting.retries.connect_seconds_max)
+            try:
+                answer = await connection.ask(readiness_request(setting.authority))
+            finally:
+                connection.close()
+    except (ConnectionLostError, UnreadableAnswerError) as error:
+        raise ServerNotReadyError(f"no server at http://{origin.authority}: {error}") from None
+    except trio.TooSlowError:
+        raise ServerNotReadyError(f"http://{origin.authority} does not answer") from None
     if answer.status != 200:
-        raise ServerNotReadyError(f"{origin.authority} answers GET /readyz with {answer.status}")
+        raise ServerNotReadyError(
+            f"http://{origin.authority} is not ready: it answers GET /readyz with {answer.status}"
+        )

@@ -211,7 +211,8 @@ def encoded(status: int, body: bytes, *headers: str) -> bytes:
 async def serving(server: ContractServer) -> AsyncIterator[ContractServer]:
     """Serve on a free loopback port for as long as the block runs."""
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, server.handle, 0, "127.0.0.1")
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, server.handle, listeners)
         port = listeners[0].socket.getsockname()[1]
         server.origin = Origin("127.0.0.1", port)
         yield server
