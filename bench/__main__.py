@@ -22,6 +22,12 @@ from bench.workload import WorkloadParameters
 RUN_ID = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
 
 
+class UnusableError(click.ClickException):
+    """Nothing could be measured, for the reason that is shown."""
+
+    exit_code = 2
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
     """Load a running BitBurst server over HTTP and report what it did."""
@@ -33,6 +39,16 @@ def _checked_run_id(_: click.Context, __: click.Parameter, value: str | None) ->
     if RUN_ID.fullmatch(value) is None:
         raise click.BadParameter("1 to 64 letters, digits, and any of - _ . ~")
     return value
+
+
+def _checked_file(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    # Better said now than after the run.
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"{value.parent} is no folder")
+    return value
+
+
+REPORT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @main.command()
@@ -55,8 +71,20 @@ def _checked_run_id(_: click.Context, __: click.Parameter, value: str | None) ->
     default=0.1,
     help="Share of the credits sent twice: at once, soon after, at the end of the run.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="A PNG.")
+@click.option(
+    "--json",
+    "json_file",
+    type=REPORT_FILE,
+    callback=_checked_file,
+    help="Write all figures and the parameters there.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=REPORT_FILE,
+    callback=_checked_file,
+    help="Write a PNG there: throughput and latency over time.",
+)
 def simulate(
     url: str,
     users: int,
@@ -71,7 +99,7 @@ def simulate(
     """Credit many users at once, read everything back, prove that nothing is lost or doubled.
 
     Exits with 0 when there were no errors and nothing was lost or doubled, with 1 otherwise, with 2
-    when no server is ready.
+    when nothing could be measured.
     """
     console = Console()
     try:
@@ -85,7 +113,7 @@ def simulate(
         with ProgressBar(console) as progress:
             simulation = trio.run(run_simulation, parameters, progress)
     except BenchError as error:
-        raise click.UsageError(str(error)) from None
+        raise UnusableError(str(error)) from None
     print_report(simulation, console)
     _write_files(simulation, json_file, plot_file)
     sys.exit(0 if simulation.passed else 1)

@@ -3,6 +3,7 @@
 Throughput and latency over time. Imported only when asked for.
 """
 
+from math import nan
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,13 @@ from bench.phase import Phase
 from bench.simulate import Simulation
 
 WINDOWS_PER_PHASE_MAX: Final = 80
-WINDOW_NS_MIN: Final = NS_PER_S // 20
+WINDOW_NS_MIN: Final = NS_PER_S // 10
+LOUD: Final = "#922b21"
 LINES: Final = (
     ("p50", "p50_ms", "#7fb3d5"),
     ("p90", "p90_ms", "#2e86c1"),
     ("p99", "p99_ms", "#d35400"),
-    ("p99.9", "p999_ms", "#922b21"),
+    ("p99.9", "p999_ms", LOUD),
 )
 
 
@@ -30,16 +32,19 @@ def plot_simulation(simulation: Simulation, file: Path) -> None:
     figure = Figure(figsize=(12, 7), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
-    figure.suptitle(_title(simulation), fontsize=12, x=0.01, ha="left")
+    colour = "black" if simulation.passed else LOUD
+    figure.suptitle(_title(simulation), fontsize=12, x=0.01, ha="left", color=colour)
     for column, (name, phase) in enumerate(
         (("adds", simulation.adding), ("reads", simulation.reading))
     ):
         windows = _windows(phase)
         _plot_throughput(axes[0, column], f"{name}: {_summary(phase)}", windows, phase)
-        _plot_latencies(axes[1, column], windows)
+        _plot_latencies(axes[1, column], windows, phase)
+    # Only now: an earlier limit would cut off what the other phase reaches.
+    axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("answered a second")
     axes[1, 0].set_ylabel("latency, ms")
-    lines = axes[1, 0].get_lines()
+    lines, _ = axes[1, 0].get_legend_handles_labels()
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
     figure.savefig(file, format="png")
 
@@ -71,33 +76,38 @@ def _windows(phase: Phase) -> list[Window]:
 
 def _plot_throughput(axes: Axes, title: str, windows: list[Window], phase: Phase) -> None:
     axes.set_title(title, fontsize=10, loc="left")
-    middles = [window.start_s + window.length_s / 2 for window in windows]
     rates = [window.per_second for window in windows]
-    axes.fill_between(middles, rates, color="#1e8449", alpha=0.2, linewidth=0)
-    axes.plot(middles, rates, color="#1e8449", linewidth=1.5)
+    axes.stairs(rates, _edges(windows), fill=True, color="#1e8449", alpha=0.2, linewidth=0)
+    axes.stairs(rates, _edges(windows), baseline=None, color="#1e8449", linewidth=1.5)
     axes.axhline(phase.latencies.per_second, color="#555555", linewidth=0.8, linestyle=":")
-    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
-    _tidy(axes)
+    _tidy(axes, phase)
 
 
-def _plot_latencies(axes: Axes, windows: list[Window]) -> None:
-    answered = [window for window in windows if window.latency is not None]
-    middles = [window.start_s + window.length_s / 2 for window in answered]
+def _plot_latencies(axes: Axes, windows: list[Window], phase: Phase) -> None:
     for label, field, colour in LINES:
-        values = [getattr(window.latency, field) for window in answered]
-        axes.plot(middles, values, color=colour, linewidth=1.5, label=label)
+        # A stretch without an answer is a gap.
+        values = [getattr(window.latency, field, nan) for window in windows]
+        axes.stairs(
+            values, _edges(windows), baseline=None, color=colour, linewidth=1.5, label=label
+        )
     axes.set_yscale("log")
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
     axes.yaxis.set_major_formatter(plain)
     # Between the powers of ten, 2 and 5 are enough to read by.
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.yaxis.set_minor_formatter(plain)
     axes.set_xlabel("seconds")
-    _tidy(axes)
+    _tidy(axes, phase)
 
 
-def _tidy(axes: Axes) -> None:
+def _edges(windows: list[Window]) -> list[float]:
+    ends = [window.start_s + window.length_s for window in windows]
+    return [windows[0].start_s, *ends] if windows else [0.0]
+
+
+def _tidy(axes: Axes, phase: Phase) -> None:
     axes.grid(visible=True, which="both", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=0, right=phase.latencies.seconds)

@@ -88,7 +88,7 @@ def _phase_json(phase: Phase) -> Json:
 
 def print_report(simulation: Simulation, console: Console) -> None:
     """Show figures, counts, errors and verdict."""
-    console.print(_headline(simulation))
+    console.print(_headline(simulation), soft_wrap=True)
     console.print(_figures(simulation))
     console.print(_counts(simulation))
     for phase in (simulation.adding, simulation.reading):
@@ -159,26 +159,26 @@ def _counts(simulation: Simulation) -> Table:
 def _print_errors(phase: Phase, console: Console) -> None:
     tally = phase.tally
     for words in tally.first_errors:
-        console.print(Text(f"error: {words}", style="red"))
+        console.print(Text(f"error: {words}", style="red"), soft_wrap=True)
     more = tally.errors - len(tally.first_errors)
     if more:
-        console.print(Text(f"and {more:,} more errors", style="red"))
+        console.print(Text(f"and {more:,} more errors", style="red"), soft_wrap=True)
 
 
 def _print_verdict(simulation: Simulation, console: Console) -> None:
     verdict = simulation.verdict
     for finding in verdict.findings:
         words = f"{finding.user}: {finding.fault}: {finding.what}"
-        console.print(Text(words, style="red"))
+        console.print(Text(words, style="red"), soft_wrap=True)
     more = verdict.faults.total() - len(verdict.findings)
     if more:
-        console.print(Text(f"and {more:,} more findings", style="red"))
+        console.print(Text(f"and {more:,} more findings", style="red"), soft_wrap=True)
     if any(
         phase.cpu_share > CPU_SHARE_SUSPECT for phase in (simulation.adding, simulation.reading)
     ):
         words = "The load generator used up its core: the server may be faster than shown."
-        console.print(Text(words, style="yellow"))
-    console.print(_verdict_line(simulation))
+        console.print(Text(words, style="yellow"), soft_wrap=True)
+    console.print(_verdict_line(simulation), soft_wrap=True)
 
 
 def _verdict_line(simulation: Simulation) -> Text:

@@ -59,7 +59,13 @@ async def test_a_server_that_is_not_ready_exits_2_with_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--run-id", "a/b"), ("--users", "0"), ("--url", "https://x")]
+    "arguments",
+    [
+        ("--run-id", "a/b"),
+        ("--users", "0"),
+        ("--url", "https://x"),
+        ("--json", "no/such/folder.json"),
+    ],
 )
 async def test_unusable_options_exit_2(arguments: tuple[str, str]) -> None:
     finished = await bench("simulate", *arguments)
