@@ -178,7 +178,7 @@ class ContractServer:
         return encoded(200, f'{{"Message":"{message}"}}'.encode(), mark)
 
     def _balance(self, user: str) -> bytes:
-        balance = sum(amount for amount, _ in self._histories.get(user, []))
+        balance: int = sum(amount for amount, _ in self._histories.get(user, []))
         if self.fault is Fault.WRONG_BALANCE:
             balance += 1
         message = f"User {user} has a balance of ${six_decimals(Micros(balance))}"
