@@ -1,1 +1,1 @@
-"""."""
+"""Load generators and reports: BitBurst seen from outside, over HTTP."""
