@@ -30,6 +30,7 @@ KEY = IdempotencyKey("key")
 ONE = Micros(1_000_000)
 TWO = Micros(2_000_000)
 SHARDS = 4
+DEFAULT_LIMITS = Limits()
 
 
 class World:
@@ -46,7 +47,7 @@ class World:
         self.snapshots.refresh()
 
     @asynccontextmanager
-    async def ledger(self, limits: Limits = Limits()) -> AsyncIterator[Ledger]:
+    async def ledger(self, limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[Ledger]:
         async with open_ledger(
             self.log,
             self.snapshots,
@@ -327,7 +328,7 @@ class TestAfterARestart:
             for _ in range(3):
                 await ledger.credit(ANN, ONE)
         del world.log._records[1]
-        with pytest.raises(CorruptStore, match="position 3: entry 3 .* follows entry 1"):
+        with pytest.raises(CorruptStore, match=r"position 3: entry 3 .* follows entry 1"):
             async with world.ledger():
                 pass
 
@@ -434,9 +435,11 @@ class TestWhenAShardRaises:
             monkeypatch.setattr(world.clock, "now", lambda: 1 / 0)
             with pytest.raises(ShardRestarted):
                 await ledger.credit(ANN, ONE)
-            monkeypatch.undo()
             assert await ledger.balance(ANN) == ONE
-            assert len(world.restarts) == 2
+            assert [error for _, error in world.restarts] == [
+                "division by zero",
+                "cannot be read yet",
+            ]
 
     async def test_a_snapshot_taken_while_it_is_rebuilt_loses_nothing(
         self,
