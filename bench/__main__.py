@@ -1,4 +1,4 @@
-"""`python -m bench`: load a running server and report."""
+"""`python -m bench`."""
 
 import json
 import re
@@ -11,26 +11,21 @@ import trio
 from rich.console import Console
 
 from bench.caller import RetryPolicy
-from bench.errors import BenchError
+from bench.errors import BenchError, UnusableError
 from bench.http_client import allow_connections, parse_origin
 from bench.progress import ProgressBar
 from bench.report import print_report, report_json
 from bench.simulate import Simulation, SimulationParameters
 from bench.simulate import simulate as run_simulation
+from bench.store_commands import everything, folding, paging, restart
 from bench.workload import WorkloadParameters
 
 RUN_ID = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
 
 
-class UnusableError(click.ClickException):
-    """Nothing could be measured, for the reason that is shown."""
-
-    exit_code = 2
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
-    """Load a running BitBurst server over HTTP and report what it did."""
+    """Measure BitBurst: a running server, or servers that it starts itself."""
 
 
 def _checked_run_id(_: click.Context, __: click.Parameter, value: str | None) -> str:
@@ -127,6 +122,10 @@ def _write_files(simulation: Simulation, json_file: Path | None, plot_file: Path
         from bench.plot import plot_simulation
 
         plot_simulation(simulation, plot_file)
+
+
+for command in (restart, folding, paging, everything):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

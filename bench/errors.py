@@ -1,5 +1,7 @@
 """What can go wrong while a bench talks to a server."""
 
+import click
+
 
 class BenchError(Exception):
     """The base of all of them: one sentence that says what happened."""
@@ -27,3 +29,13 @@ class ServerNotReadyError(BenchError):
 
 class TooManyConnectionsError(BenchError):
     """The system does not let this process open that many sockets."""
+
+
+class BuildFailedError(BenchError):
+    """A store to measure could not be built."""
+
+
+class UnusableError(click.ClickException):
+    """Nothing could be measured, for the reason that is shown."""
+
+    exit_code = 2

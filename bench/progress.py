@@ -1,5 +1,7 @@
 """The progress bar of a run, gone when it ends and silent where nobody watches."""
 
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -45,3 +47,15 @@ class ProgressBar:
             self._bar.reset(self._task, description=phase, total=planned)
         self._bar.update(self._task, completed=settled)
         self._bar.refresh()
+
+
+def tell(progress: ProgressBar, phase: str, planned: int) -> Callable[[int], None]:
+    """A function that is told how much more is done, and shows it."""
+    settled = 0
+
+    def told(more: int) -> None:
+        nonlocal settled
+        settled += more
+        progress(phase, settled, planned)
+
+    return told

@@ -31,7 +31,7 @@ from persistence.snapshot_format import (
     unpack_request,
 )
 
-BYTES_PER_ENTRY: Final = 1024
+BYTES_PER_ENTRY: Final = 256
 """What one more entry may take in the worst case, a guess for how far to grow."""
 
 

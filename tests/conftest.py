@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_process import ServerProcess
+
+from bench.server_process import ServerProcess
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import urllib.request
 
-from server_process import ServerProcess
+from bench.server_process import ServerProcess
 
 
 def test_server_starts_and_is_ready(server: ServerProcess) -> None:

@@ -1,4 +1,4 @@
-"""A real `bitburst serve` in a process group of its own, for tests to use, kill and start again."""
+"""A real `bitburst serve` in a process group of its own: to measure, to kill, to start again."""
 
 import contextlib
 import json
@@ -7,11 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
+START_TIMEOUT_S: Final = 120.0
+STOP_TIMEOUT_S: Final = 20.0
+KIB_PER_MB: Final = 1_000_000 / 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident memory, in MB of 10^6 bytes."""
+
+    resident_mb: float
+    anonymous_mb: float
+    """The process's own: the part that cannot be dropped."""
+    file_mb: float
+    """Pages of mapped files, mostly of the snapshot store: the kernel drops them when it needs."""
 
 
 class ServerProcess:
@@ -106,6 +119,15 @@ class ServerProcess:
         """Waits until the server ends by itself, and returns its exit status."""
         assert self._process is not None
         return self._process.wait(timeout_s)
+
+    def memory(self) -> "Memory":
+        """What the server process, without its snapshotter, holds resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        rss, anonymous, file = (
+            int(fields[name].split()[0]) / KIB_PER_MB for name in ("VmRSS", "RssAnon", "RssFile")
+        )
+        return Memory(rss, anonymous, file)
 
     def snapshotter_pids(self) -> list[int]:
         """The process ids of the server's snapshotter: one, or none while it is not running."""
