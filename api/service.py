@@ -1,5 +1,6 @@
 """The server, put together: the one place that knows all parts."""
 
+import gc
 import logging
 import os
 import signal
@@ -86,7 +87,11 @@ async def _run_ledger(
     settings: Settings,
 ) -> None:
     started = trio.current_time()
+    # A replay makes objects that stay: the garbage collector would look at them over and over.
+    gc.disable()
     recovered = await ledger.recover()
+    gc.freeze()
+    gc.enable()
     events.info(
         "recovered",
         users=snapshots.head.users,

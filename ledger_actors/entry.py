@@ -1,6 +1,7 @@
 """What the ledger writes down: entries, gathered in batches, logged in records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple, NewType
 
 from ledger_actors.identity import IdempotencyKey, ShardId, UserId
@@ -38,3 +39,13 @@ class Record(NamedTuple):
 
     position: LogPosition
     batches: Sequence[Batch]
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """The entries of all batches, in order."""
+        return chain.from_iterable(batch.entries for batch in self.batches)
+
+    @property
+    def weight(self) -> int:
+        """What it counts where reading is bounded by entries: its own, and at least one."""
+        return max(sum(len(batch.entries) for batch in self.batches), 1)

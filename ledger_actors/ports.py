@@ -51,8 +51,10 @@ class WriteAheadLog(Protocol):
         """
         ...
 
-    async def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
-        """Up to `limit` records that follow `after`, in order; none when `after` is the last.
+    async def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
+        """The next records that together hold at least that many entries, or all that follow.
+
+        There are none when `after` is the last. A record without entries counts as one.
 
         Raises:
             LogCut: records that follow `after` were cut.

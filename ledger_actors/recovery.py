@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -11,7 +12,7 @@ from ledger_actors.errors import CorruptStore, LogCut
 from ledger_actors.identity import ShardId
 from ledger_actors.ports import SnapshotStore, WriteAheadLog
 
-RECORDS_PER_READ = 256
+ENTRIES_PER_READ: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ async def recover(
     accounts = [Accounts(snapshots) for _ in range(shards)]
     position = snapshots.position
     entries = 0
-    while records := await log.read(position, RECORDS_PER_READ):
+    while records := await log.read(position, ENTRIES_PER_READ):
         for record in records:
             for batch in record.batches:
                 if batch.shard >= shards:
@@ -80,7 +81,7 @@ async def _tail(
     shard: ShardId, log: WriteAheadLog, after: LogPosition
 ) -> Sequence[tuple[Record, Batch]]:
     tail: list[tuple[Record, Batch]] = []
-    while records := await log.read(after, RECORDS_PER_READ):
+    while records := await log.read(after, ENTRIES_PER_READ):
         tail.extend(
             (record, batch)
             for record in records

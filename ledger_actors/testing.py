@@ -9,6 +9,7 @@ from ledger_actors.errors import LogCut, LogUnavailable
 from ledger_actors.folding import fold
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.ports import AccountSummary
+from ledger_actors.recovery import ENTRIES_PER_READ
 
 
 class MemoryLog:
@@ -35,12 +36,16 @@ class MemoryLog:
     async def probe(self) -> None:
         await self._commit([])
 
-    async def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
+    async def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
         await trio.lowlevel.checkpoint()
         if after + 1 < self._first:
             raise LogCut
-        start = after + 1 - self._first
-        return self._records[start : start + limit]
+        found: list[Record] = []
+        for record in self._records[after + 1 - self._first :]:
+            found.append(record)
+            if sum(read.weight for read in found) >= entries:
+                break
+        return found
 
     async def cut(self, before: LogPosition) -> None:
         await trio.lowlevel.checkpoint()
@@ -80,7 +85,7 @@ class MemorySnapshots:
 
     def refresh(self) -> LogPosition:
         for record in self._unseen:
-            entries = [entry for batch in record.batches for entry in batch.entries]
+            entries = list(record.entries)
             self._accounts.update(fold(self._accounts.get, entries))
             for entry in entries:
                 self._entries.setdefault(entry.user, []).append(entry._replace(key=None))
@@ -101,8 +106,10 @@ class MemorySnapshots:
 
     async def fold(self) -> LogPosition:
         after = self._unseen[-1].position if self._unseen else self._position
-        self._unseen += await self._log.read(after, self._log.position - after)
-        return self._log.position
+        while records := await self._log.read(after, ENTRIES_PER_READ):
+            self._unseen += records
+            after = records[-1].position
+        return after
 
 
 class ManualClock:

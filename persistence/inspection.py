@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 import lmdb
@@ -14,12 +13,12 @@ from ledger_actors.money import Micros
 from ledger_actors.ports import NO_ACCOUNT
 from persistence.data_directory import DataDirectory
 from persistence.environment import begin_reading, open_for_reading
-from persistence.log_reader import first_position, read_after
+from persistence.log_reader import first_position, read_after, read_some
 from persistence.pinned import pinned
 from persistence.record import decode, key_of
 
 POLL_INTERVAL_S: Final = 0.2
-RECORDS_PER_READ: Final = 256
+ENTRIES_PER_READ: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +94,4 @@ def _next_records(environment: lmdb.Environment, after: LogPosition | None) -> S
             if first > 1 and value is not None:
                 return [decode(first, value).record]
             after = BEGINNING
-        stored = islice(read_after(transaction, after), RECORDS_PER_READ)
-        return [record for record, _, _ in stored]
+        return [stored.record for stored in read_some(transaction, after, ENTRIES_PER_READ)]

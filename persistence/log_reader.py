@@ -1,6 +1,6 @@
 """Reads the write-ahead log, and checks each record and its link to the one before."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import lmdb
 
@@ -62,3 +62,20 @@ def read_after(
             yield stored
             previous = stored.digest
             expected = LogPosition(position + 1)
+
+
+def read_some(
+    transaction: "lmdb.Transaction[bytes]", after: LogPosition, entries: int
+) -> Sequence[StoredRecord]:
+    """The next records that together hold at least that many entries, or all that follow.
+
+    Raises: as `read_after`.
+    """
+    found: list[StoredRecord] = []
+    weight = 0
+    for stored in read_after(transaction, after):
+        found.append(stored)
+        weight += stored.record.weight
+        if weight >= entries:
+            break
+    return found

@@ -10,7 +10,7 @@ from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import LogFailed, LogUnavailable
 from persistence.environment import Environment
 from persistence.errors import DiskFull
-from persistence.log_reader import digest_at, first_position, last_position, read_after
+from persistence.log_reader import digest_at, first_position, last_position, read_some
 from persistence.record import RecordEncoder, key_of
 
 CUT_PER_COMMIT: Final = 8
@@ -72,13 +72,12 @@ class LogStore:
         self._digest = digest
         return position
 
-    def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
+    def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
         """As the port's `read`."""
 
         def read() -> Sequence[Record]:
             with self._environment.lmdb.begin() as transaction:
-                stored = read_after(transaction, after)
-                return [record for (record, _, _), _ in zip(stored, range(limit), strict=False)]
+                return [stored.record for stored in read_some(transaction, after, entries)]
 
         return self._trusted(read)
 

@@ -19,8 +19,7 @@ from ledger_actors.entry import LogPosition
 from ledger_actors.errors import LedgerError
 from persistence.environment import begin_reading, open_for_reading
 from persistence.errors import StoreError
-from persistence.log_reader import read_after
-from persistence.record import StoredRecord
+from persistence.log_reader import read_some
 from persistence.snapshot_store import SnapshotWriter
 
 ENTRIES_PER_TRANSACTION: Final = 20_000
@@ -36,30 +35,14 @@ def fold_all(log: lmdb.Environment, snapshots: SnapshotWriter) -> Iterator[LogPo
     """
     while True:
         head = snapshots.head()
-        records = _some(log, head.position)
+        with begin_reading(log) as transaction:
+            records = read_some(transaction, head.position, ENTRIES_PER_TRANSACTION)
         if not records:
             return
         last = records[-1]
-        entries = [
-            entry
-            for stored in records
-            for batch in stored.record.batches
-            for entry in batch.entries
-        ]
+        entries = [entry for stored in records for entry in stored.record.entries]
         if snapshots.fold(head.position, entries, last.record.position, last.digest):
             yield last.record.position
-
-
-def _some(log: lmdb.Environment, after: LogPosition) -> list[StoredRecord]:
-    records: list[StoredRecord] = []
-    entries = 0
-    with begin_reading(log) as transaction:
-        for stored in read_after(transaction, after):
-            records.append(stored)
-            entries += sum(len(batch.entries) for batch in stored.record.batches)
-            if entries >= ENTRIES_PER_TRANSACTION:
-                break
-    return records
 
 
 def serve(log_path: Path, snapshot_path: Path) -> None:

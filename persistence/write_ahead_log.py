@@ -75,8 +75,8 @@ class LmdbWriteAheadLog:
     async def probe(self) -> None:
         await self._ask(_Request((), None))
 
-    async def read(self, after: LogPosition, limit: int) -> Sequence[Record]:
-        request = _Request(None, lambda: self._store.read(after, limit))
+    async def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
+        request = _Request(None, lambda: self._store.read(after, entries))
         records: Sequence[Record] = await self._ask(request)
         return records
 

@@ -452,7 +452,7 @@ class TestWhenAShardRaises:
                 await ledger.credit(ANN, ONE)
             await world.snapshots.fold()
             await ledger.credit(ANN, ONE)
-            monkeypatch.setattr("ledger_actors.recovery.RECORDS_PER_READ", 4)
+            monkeypatch.setattr("ledger_actors.recovery.ENTRIES_PER_READ", 4)
             read = world.log.read
 
             async def read_slowly(*arguments: object) -> object:
