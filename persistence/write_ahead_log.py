@@ -111,6 +111,9 @@ class LmdbWriteAheadLog:
                     appends.append(request)
             if appends:
                 self._answer(appends, outcome.capture(self._commit, appends))
+            elif self._store.cut_pending:
+                # A failure shows at the next append, to someone who waits for it.
+                outcome.capture(self._store.tidy)
 
     def _gather(self) -> Sequence[_Request | None]:
         gathered = []
@@ -120,9 +123,6 @@ class LmdbWriteAheadLog:
                 gathered.append(self._queue.get_nowait())
         except queue.Empty:
             pass
-        if not gathered:
-            # A failure shows at the next append, to someone who waits for it.
-            outcome.capture(self._store.tidy)
         return gathered
 
     def _commit(self, appends: Sequence[_Request]) -> LogPosition:
