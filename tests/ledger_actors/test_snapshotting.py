@@ -1,0 +1,112 @@
+"""When snapshots are taken, and in which order memory and log let go of what they hold."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+
+from ledger_actors import Ledger, LogPosition, open_ledger
+from ledger_actors.entry import BEGINNING
+from ledger_actors.errors import LogCut, SnapshotFailed
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.money import Micros
+from ledger_actors.snapshotting import SnapshotPolicy, SnapshotTaken, keep_snapshots
+from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
+
+ANN = UserId("ann")
+ONE = Micros(1)
+
+
+class World:
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.snapshots = MemorySnapshots(self.log)
+        self.taken: list[SnapshotTaken] = []
+        self.failed: list[SnapshotFailed] = []
+
+    @asynccontextmanager
+    async def ledger(self, policy: SnapshotPolicy) -> AsyncIterator[Ledger]:
+        async with (
+            open_ledger(self.log, self.snapshots, ManualClock(), shards=2) as ledger,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(
+                partial(
+                    keep_snapshots,
+                    ledger,
+                    self.log,
+                    self.snapshots,
+                    policy,
+                    on_taken=self.taken.append,
+                    on_failed=self.failed.append,
+                )
+            )
+            yield ledger
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+async def test_a_snapshot_is_taken_after_enough_entries(world: World) -> None:
+    async with world.ledger(SnapshotPolicy(entries=3, interval_s=10_000)) as ledger:
+        await ledger.credit(ANN, ONE)
+        await ledger.credit(ANN, ONE)
+        await trio.sleep(100)
+        assert world.taken == []
+        await ledger.credit(ANN, ONE)
+        await trio.sleep(1)
+        assert [taken.position for taken in world.taken] == [3]
+        assert ledger.unfolded_entries == 0
+
+
+async def test_a_snapshot_is_taken_after_the_interval_if_there_is_anything_to_fold(
+    world: World,
+) -> None:
+    async with world.ledger(SnapshotPolicy(entries=1000, interval_s=10)) as ledger:
+        await trio.sleep(100)
+        assert world.taken == []
+        await ledger.credit(ANN, ONE)
+        await trio.sleep(1)
+        assert [taken.position for taken in world.taken] == [1]
+
+
+async def test_the_log_is_cut_behind_a_snapshot_and_everything_can_still_be_read(
+    world: World,
+) -> None:
+    key = IdempotencyKey("key")
+    async with world.ledger(SnapshotPolicy(entries=3, interval_s=10_000)) as ledger:
+        await ledger.credit(ANN, ONE, key)
+        for _ in range(2):
+            await ledger.credit(ANN, ONE)
+        await trio.sleep(1)
+        with pytest.raises(LogCut):
+            await world.log.read(BEGINNING, 1)
+        assert await world.log.read(LogPosition(3), 1) == []
+        assert await ledger.balance(ANN) == 3
+        assert (await ledger.credit(ANN, ONE, key)).replayed
+
+
+async def test_a_failed_snapshot_is_tried_again_and_nothing_is_let_go_of_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> LogPosition:
+        raise SnapshotFailed("no room")
+
+    async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000)) as ledger:
+        monkeypatch.setattr(world.snapshots, "fold", fail)
+        await ledger.credit(ANN, ONE)
+        await trio.sleep(5)
+        assert len(world.failed) > 1
+        assert ledger.unfolded_entries == 1
+        assert len(await world.log.read(BEGINNING, 1)) == 1
+        monkeypatch.undo()
+        await trio.sleep(5)
+        assert [taken.position for taken in world.taken] == [1]
