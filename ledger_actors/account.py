@@ -21,7 +21,7 @@ class Account:
     def __init__(self, user: UserId, summary: AccountSummary) -> None:
         self.user = user
         self.balance = summary.balance
-        self.count = summary.count
+        self.count = summary.entries
         self.tail: list[Entry] = []
         self.keys: dict[IdempotencyKey, Entry] = {}
         self._staged = 0

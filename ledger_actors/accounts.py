@@ -46,7 +46,7 @@ class Accounts:
         if account is not None:
             return account.count
         summary = self._snapshots.account(user)
-        return NO_ACCOUNT.count if summary is None else summary.count
+        return NO_ACCOUNT.entries if summary is None else summary.entries
 
     def history(self, user: UserId, page: int) -> Sequence[Entry]:
         """One page of the user's history, newest first; page 1 has the newest entries."""
@@ -83,8 +83,10 @@ class Accounts:
         Raises:
             CorruptStore: the entries do not follow what is there.
         """
+        active = self._active
         for entry in entries:
-            self.opened(entry.user).apply(entry)
+            account = active.get(entry.user) or self.opened(entry.user)
+            account.apply(entry)
         self._applied.append((position, entries))
         self.unfolded += len(entries)
 

@@ -39,9 +39,9 @@ def extended(summary: AccountSummary, entry: Entry) -> AccountSummary:
     Raises:
         CorruptStore: it is not the entry that comes next.
     """
-    if entry.number != summary.count + 1:
+    if entry.number != summary.entries + 1:
         raise CorruptStore(
-            f"entry {entry.number} of user {entry.user!r} follows entry {summary.count}"
+            f"entry {entry.number} of user {entry.user!r} follows entry {summary.entries}"
         )
     return AccountSummary(
         Micros(summary.balance + entry.amount),

@@ -4,21 +4,19 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ledger_actors.entry import Batch, Entry, LogPosition, Record, Timestamp
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import Micros
 
 
-@dataclass(frozen=True, slots=True)
-class AccountSummary:
+class AccountSummary(NamedTuple):
     """All that a snapshot says of an account but its history."""
 
     balance: Micros
-    count: int
-    """How many entries its history has."""
+    entries: int
+    """How many its history has."""
     digest: bytes
     """A hash over the whole history (see `ledger_actors.folding`)."""
 

@@ -47,12 +47,12 @@ def account_as_stored(directory: DataDirectory, user: UserId, newest: int) -> Ac
             for entry in batch.entries
             if entry.user == user
         ]
-        first = max(summary.count - max(newest - len(tail), 0) + 1, 1)
-        folded = store.snapshot.entries(user, first, summary.count)
+        first = max(summary.entries - max(newest - len(tail), 0) + 1, 1)
+        folded = store.snapshot.entries(user, first, summary.entries)
     return AccountAsStored(
         user,
         Micros(summary.balance + sum(entry.amount for entry in tail)),
-        summary.count + len(tail),
+        summary.entries + len(tail),
         [*folded, *tail][::-1][:newest],
     )
 

@@ -11,14 +11,13 @@ One tree, sorted by user, so that all that is known of a user lies together:
 """
 
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import msgpack
+from msgpack import packb, unpackb
 
-from ledger_actors.entry import BEGINNING, Entry, LogPosition, Timestamp
+from ledger_actors.entry import BEGINNING, Entry, LogPosition
 from ledger_actors.errors import CorruptStore
 from ledger_actors.identity import IdempotencyKey, UserId
-from ledger_actors.money import Micros
 from ledger_actors.ports import AccountSummary
 from persistence.record import NO_DIGEST
 
@@ -45,7 +44,7 @@ class Head(NamedTuple):
 def user_prefix(user: UserId) -> bytes:
     """What every key of the user begins with, and no other user's key does."""
     encoded = user.encode()
-    return bytes((len(encoded),)) + encoded
+    return b"%c%b" % (len(encoded), encoded)
 
 
 def account_key(user: UserId) -> bytes:
@@ -89,28 +88,34 @@ def pack_head(head: Head) -> bytes:
 
 
 def unpack_head(value: bytes | None) -> Head:
-    """
+    """The head; that of an empty snapshot where there is none.
+
     Raises:
         CorruptStore: it is not what was written, or of another format version.
     """
     if value is None:
         return Head()
-    fields = _unpack(value, "the head of the snapshot")
-    if fields[0] != FORMAT_VERSION:
-        raise CorruptStore(
-            f"the snapshot has format version {fields[0]}; "
-            f"this program reads version {FORMAT_VERSION}"
-        )
-    return Head(*fields)
+    try:
+        version, *fields = unpackb(value)
+        if version == FORMAT_VERSION:
+            return Head(version, *fields)
+    except (ValueError, TypeError):
+        raise _unreadable("its head", value) from None
+    raise CorruptStore(
+        f"the snapshot has format version {version}; this program reads version {FORMAT_VERSION}"
+    )
 
 
 def pack_account(summary: AccountSummary) -> bytes:
-    return _pack((summary.balance, summary.count, summary.digest))
+    return _pack(summary)
 
 
 def unpack_account(user: UserId, value: bytes) -> AccountSummary:
-    balance, count, digest = _unpack(value, f"the account of user {user!r}", 3)
-    return AccountSummary(Micros(balance), count, digest)
+    try:
+        balance, count, digest = unpackb(value)
+    except (ValueError, TypeError):
+        raise _unreadable(f"the account of user {user!r}", value) from None
+    return AccountSummary(balance, count, digest)
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -120,8 +125,11 @@ def pack_entry(entry: Entry) -> bytes:
 def unpack_entry(
     user: UserId, number: int, value: bytes, key: IdempotencyKey | None = None
 ) -> Entry:
-    amount, timestamp = _unpack(value, f"entry {number} of user {user!r}", 2)
-    return Entry(user, number, Micros(amount), Timestamp(timestamp), key)
+    try:
+        amount, timestamp = unpackb(value)
+    except (ValueError, TypeError):
+        raise _unreadable(f"entry {number} of user {user!r}", value) from None
+    return Entry(user, number, amount, timestamp, key)
 
 
 def pack_request(number: int) -> bytes:
@@ -129,22 +137,19 @@ def pack_request(number: int) -> bytes:
 
 
 def unpack_request(user: UserId, value: bytes) -> int:
-    number = _unpack(value, f"a request of user {user!r}", None)
+    try:
+        number = unpackb(value)
+    except ValueError:
+        number = None
     if not isinstance(number, int):
-        raise CorruptStore(f"the snapshot cannot be read: a request of user {user!r}")
+        raise _unreadable(f"a request of user {user!r}", value)
     return number
 
 
 def _pack(value: object) -> bytes:
-    packed: bytes = msgpack.packb(value)
+    packed: bytes = packb(value)
     return packed
 
 
-def _unpack(value: bytes, what: str, fields: int | None = len(Head._fields)) -> Any:
-    try:
-        unpacked = msgpack.unpackb(value, use_list=False)
-    except ValueError as error:
-        raise CorruptStore(f"the snapshot cannot be read: {what}: {error}") from None
-    if fields is not None and (not isinstance(unpacked, tuple) or len(unpacked) != fields):
-        raise CorruptStore(f"the snapshot cannot be read: {what}: {unpacked!r}")
-    return unpacked
+def _unreadable(what: str, value: bytes) -> CorruptStore:
+    return CorruptStore(f"the snapshot cannot be read: {what}: {value[:64]!r}")

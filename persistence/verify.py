@@ -97,7 +97,7 @@ def _check_users(view: SnapshotView) -> Iterator[int]:
             raise CorruptStore(
                 f"the snapshot's account of user {user!r} is not what its history adds up to"
             )
-        yield summary.count
+        yield summary.entries
 
 
 def _check_log(store: PinnedStore, shards: int) -> int:
@@ -148,7 +148,7 @@ def _check_follows(
     user = entry.user
     count = counts.get(user)
     if count is None:
-        count = (view.account(user) or NO_ACCOUNT).count
+        count = (view.account(user) or NO_ACCOUNT).entries
     if entry.number != count + 1:
         raise CorruptStore(
             _at(stored, f"entry {entry.number} of user {user!r} follows entry {count}")

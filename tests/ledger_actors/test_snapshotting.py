@@ -52,10 +52,9 @@ def world() -> World:
     return World()
 
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-
-async def test_a_snapshot_is_taken_after_enough_entries(world: World) -> None:
+async def test_a_snapshot_is_taken_after_enough_entries(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
     async with world.ledger(SnapshotPolicy(entries=3, interval_s=10_000)) as ledger:
         await ledger.credit(ANN, ONE)
         await ledger.credit(ANN, ONE)
@@ -68,7 +67,7 @@ async def test_a_snapshot_is_taken_after_enough_entries(world: World) -> None:
 
 
 async def test_a_snapshot_is_taken_after_the_interval_if_there_is_anything_to_fold(
-    world: World,
+    world: World, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with world.ledger(SnapshotPolicy(entries=1000, interval_s=10)) as ledger:
         await trio.sleep(100)
@@ -79,7 +78,7 @@ async def test_a_snapshot_is_taken_after_the_interval_if_there_is_anything_to_fo
 
 
 async def test_the_log_is_cut_behind_a_snapshot_and_everything_can_still_be_read(
-    world: World,
+    world: World, autojump_clock: trio.testing.MockClock
 ) -> None:
     key = IdempotencyKey("key")
     async with world.ledger(SnapshotPolicy(entries=3, interval_s=10_000)) as ledger:
@@ -95,7 +94,7 @@ async def test_the_log_is_cut_behind_a_snapshot_and_everything_can_still_be_read
 
 
 async def test_a_failed_snapshot_is_tried_again_and_nothing_is_let_go_of_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def fail() -> LogPosition:
         raise SnapshotFailed("no room")

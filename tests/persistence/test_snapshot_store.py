@@ -109,7 +109,7 @@ def test_a_view_stands_still_until_it_is_refreshed(tmp_path: Path) -> None:
     assert view.refresh() == 2
     summary = view.account(UserId("a"))
     assert summary is not None
-    assert (summary.balance, summary.count) == (3, 2)
+    assert (summary.balance, summary.entries) == (3, 2)
     view.close()
     log.close()
 
