@@ -153,11 +153,12 @@ class LmdbWriteAheadLog:
 
 def _own(result: "outcome.Outcome[Any]") -> "outcome.Outcome[Any]":
     """Each waiter gets an outcome of its own: one can be unwrapped only once."""
-    if isinstance(result, outcome.Value):
-        return outcome.Value(result.value)
-    error = result.error
-    # A shared error would gather the tracebacks of all who raise it.
-    return outcome.Error(type(error)(str(error)) if isinstance(error, LedgerError) else error)
+    if isinstance(result, outcome.Error):
+        # A shared error would gather the tracebacks of all who raise it.
+        error = result.error
+        return outcome.Error(type(error)(str(error)) if isinstance(error, LedgerError) else error)
+    assert isinstance(result, outcome.Value)
+    return outcome.Value(result.value)
 
 
 @asynccontextmanager
