@@ -428,6 +428,13 @@ def test_a_page_past_the_end_is_empty(account: Account, page: bytes) -> None:
         b"/static/x",
         b"/" + b"x" * 10_000,
         b"*",
+        b"users/u/balance",
+        b"//users/u/balance",
+        b"?page=1",
+        b"http:",
+        b"http://a",
+        b"http://[/users/u",
+        b"ftp://a/users/u/balance",
     ],
     ids=lambda value: value[:30],
 )
@@ -435,6 +442,24 @@ def test_an_unknown_path_is_not_found(account: Account, target: bytes) -> None:
     reply = send(account.url, b"GET", target)
 
     account.assert_refused(reply, 404, "nothing at this path")
+
+
+@pytest.mark.parametrize("authority", [b"http://a", b"HTTP://a:80", b"https://a", b"http://["])
+def test_a_whole_url_is_reduced_to_its_path(account: Account, authority: bytes) -> None:
+    target = authority + f"/users/{account.user}/balance?x=http://b/".encode()
+
+    assert send(account.url, b"GET", target).body == account.before[0]
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b"[", b"a..b", b".", b"x" * 300, b"\xff", b"a b", b"a/b", b"a:b:c"]
+)
+def test_the_name_that_the_server_is_called_by_does_not_matter(
+    account: Account, host: bytes
+) -> None:
+    target = f"/users/{account.user}/balance".encode()
+
+    assert send(account.url, b"GET", target, None, [(b"Host", host)]).body == account.before[0]
 
 
 @pytest.mark.parametrize("endpoint", [b"add", b"balance", b"history"])
