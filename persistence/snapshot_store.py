@@ -12,7 +12,12 @@ from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import fold
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.ports import AccountSummary
-from persistence.environment import Environment, begin_reading, open_for_reading
+from persistence.environment import (
+    Environment,
+    begin_reading,
+    open_for_reading,
+    trusted_to_be_readable,
+)
 from persistence.snapshot_format import (
     HEAD_KEY,
     Head,
@@ -108,9 +113,10 @@ def open_snapshot_view(path: Path) -> SnapshotView:
     """A view of the store as another process writes it.
 
     Raises:
-        CorruptStore: it is of another format version.
+        CorruptStore: it is not what was written, or of another format version.
     """
-    return SnapshotView(open_for_reading(path))
+    with trusted_to_be_readable(path):
+        return SnapshotView(open_for_reading(path))
 
 
 class SnapshotWriter:
