@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 10.0
 COMMAND = (sys.executable, "-m", "api")
 
 
