@@ -1,8 +1,10 @@
 """The complete HTTP application, as Quart on any ASGI server."""
 
+import re
 from typing import Any, Final
 
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -10,6 +12,10 @@ from werkzeug.exceptions import HTTPException
 from api.handlers import Answer, Handlers, answer_message
 
 BODY_TIMEOUT_S: Final = 30
+LAST_MESSAGE_S: Final = 5
+NO_PATH: Final = "/"
+"""There is nothing at it."""
+_TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
 def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
@@ -19,7 +25,7 @@ def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.asgi_app = _RoutedAsSent(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = _AnsweredWhole(_RoutedByPath(app.asgi_app))  # type: ignore[method-assign]
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
@@ -55,8 +61,12 @@ def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
     return app
 
 
-class _RoutedAsSent:
-    """Routes by the path as it was sent, so that an encoded slash stays in its segment."""
+class _RoutedByPath:
+    """Routes by the path, as it was sent, so that an encoded slash stays in its segment.
+
+    Nothing else takes part: of a whole URL (RFC 9112, 3.2.2) the path counts, and the Host header
+    is left out, because Quart cannot answer where it is no host name.
+    """
 
     def __init__(self, asgi_app: Any) -> None:
         self._asgi_app = asgi_app
@@ -64,9 +74,36 @@ class _RoutedAsSent:
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        if scope["type"] == "http":
-            scope["path"] = scope["raw_path"].decode("latin-1")
+        if scope["type"] in ("http", "websocket"):
+            target = _TARGET.fullmatch(scope["raw_path"])
+            scope["path"] = target[1].decode("latin-1") if target else NO_PATH
+            scope["headers"] = [header for header in scope["headers"] if header[0] != b"host"]
         await self._asgi_app(scope, receive, send)
+
+
+class _AnsweredWhole:
+    """Lets the server end an answer before Quart's own cancellation ends the task that sends it.
+
+    With the last message, Hypercorn tells Quart that the request is over, upon which Quart cancels
+    the sending task; but in that task Hypercorn still has to start the connection's idle timeout,
+    without which neither `keep_alive_s` nor a shutdown would close it.
+    """
+
+    def __init__(self, asgi_app: Any) -> None:
+        self._asgi_app = asgi_app
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        async def send_whole(message: ASGISendEvent) -> None:
+            if message["type"] != "http.response.body" or message.get("more_body"):
+                await send(message)
+                return
+            # The limit is for a peer of HTTP/2 that never opens its window.
+            with trio.move_on_after(LAST_MESSAGE_S, shield=True):
+                await send(message)
+
+        await self._asgi_app(scope, receive, send_whole)
 
 
 def _respond(answer: Answer) -> Response:

@@ -2,8 +2,11 @@
 
 from typing import Final, NamedTuple
 
+import structlog
+
 from ledger_actors.errors import (
     AmountNotPositive,
+    CorruptStore,
     IdempotencyKeyReused,
     LogFailed,
     Refused,
@@ -11,6 +14,8 @@ from ledger_actors.errors import (
 )
 
 RETRY_AFTER_S: Final = 1
+
+events = structlog.stdlib.get_logger("bitburst")
 
 
 class BadRequest(Exception):
@@ -49,6 +54,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, message)
         case UnsupportedMediaType():
             return Problem(415, message)
+        case CorruptStore():
+            # Where the store is damaged is for the operator, who has it from the log.
+            events.error("the store is damaged", reason=message)
+            return Problem(500, "what is stored of this user cannot be trusted")
         case Unavailable() | LogFailed():
             return Problem(503, message, RETRY_AFTER_S)
     raise error

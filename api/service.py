@@ -147,7 +147,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=_family(host), backlog=1024)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        # socket adds to the reason what is said here already.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         raise StoreError(f"cannot listen on {host} port {port}: {reason}") from None
 
 

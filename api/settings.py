@@ -107,7 +107,7 @@ def defaults_from_file(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a configuration file says, by setting.
 
     Raises:
-        click.UsageError: it names something that is no setting.
+        click.UsageError: it names something that is no setting, or gives one what no flag could.
     """
     known = {one.name for one in fields(Settings)}
     found = {name.replace("-", "_"): value for name, value in values.items()}
@@ -116,4 +116,8 @@ def defaults_from_file(values: Mapping[str, Any]) -> dict[str, Any]:
         raise click.UsageError(
             f"no such setting: {', '.join(unknown)}. Settings are {', '.join(sorted(known))}."
         )
-    return found
+    for name, value in found.items():
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            raise click.UsageError(f"{name} must be a string or a number, not {value!r}")
+    # As text, a value is read as that of a flag is.
+    return {name: str(value) for name, value in found.items()}

@@ -29,16 +29,13 @@ def micros_from_decimal(dollars: Decimal) -> Micros:
         raise _too_large()
     _, digits, exponent = dollars.as_tuple()
     assert isinstance(exponent, int)
-    significant = int("".join(map(str, digits)))
     scale = exponent + DECIMAL_PLACES
-    if scale >= 0:
-        micros = significant * 10**scale
-    elif -scale >= len(digits):
-        raise _too_fine()
-    else:
-        micros, remainder = divmod(significant, 10**-scale)
-        if remainder:
+    if scale < 0:
+        # Cut off before they are made an integer: Python makes none of thousands of digits.
+        if any(digits[scale:]):
             raise _too_fine()
+        digits, scale = digits[:scale], 0
+    micros = int("".join(map(str, digits))) * 10**scale
     if micros > MICROS_MAX:
         raise _too_large()
     return Micros(micros)

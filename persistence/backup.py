@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import lmdb
+
 from ledger_actors.entry import LogPosition
 from persistence.data_directory import (
     DataDirectory,
@@ -47,8 +49,7 @@ def backup(directory: DataDirectory, target: Path) -> BackedUp:
                 (store.snapshot_environment, store.snapshot.transaction, snapshot_path(target)),
             ):
                 part.mkdir()
-                environment.copy(str(part), compact=True, txn=transaction)
-                _sync_file(part / "data.mdb")
+                _copy(environment, transaction, part)
             position = store.last
         write_description(target, directory.shards)
     except OSError as error:
@@ -86,6 +87,16 @@ def restore(
             raise
         write_description(target, backed_up.shards)
     return verified
+
+
+def _copy(
+    environment: lmdb.Environment, transaction: "lmdb.Transaction[bytes]", part: Path
+) -> None:
+    try:
+        environment.copy(str(part), compact=True, txn=transaction)
+    except lmdb.Error as error:
+        raise StoreError(f"cannot back up to {part}: {error}") from None
+    _sync_file(part / "data.mdb")
 
 
 def _sync_file(path: Path) -> None:

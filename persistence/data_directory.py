@@ -55,7 +55,7 @@ def open_data_directory(path: Path) -> DataDirectory:
     Raises:
         StoreNotFound: there is none.
         StoreMismatch: it is of another format version.
-        StoreError: what describes it cannot be read.
+        StoreError: what describes it cannot be read, or one of its parts is missing.
     """
     description = path / "store.json"
     try:
@@ -65,12 +65,18 @@ def open_data_directory(path: Path) -> DataDirectory:
     try:
         fields = json.loads(text)
         version, shards = int(fields["format"]), int(fields["shards"])
+        if not 1 <= shards <= SHARDS_MAX:
+            raise ValueError(f"{shards} shards")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{description} cannot be read: {error!r}") from None
     if version != FORMAT_VERSION:
         raise StoreMismatch(
             f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
         )
+    for part in (log_path(path), snapshot_path(path)):
+        # An empty one in its place would be a store that forgot everything.
+        if not (part / "data.mdb").exists():
+            raise StoreError(f"{part / 'data.mdb'} is missing; restore the store from a backup")
     return DataDirectory(path, shards)
 
 

@@ -7,11 +7,14 @@ but a disk that cannot be trusted: the two never need to be told apart after the
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
 
+from ledger_actors.errors import CorruptStore
 from persistence.errors import DiskFull, StoreError
 
 MIB: Final = 1024 * 1024
@@ -32,10 +35,14 @@ class Environment:
         Raises:
             DiskFull: there is no room for a new environment.
             StoreError: the files cannot be opened, or are not LMDB's.
+            CorruptStore: the file lost its end.
         """
-        path.mkdir(parents=True, exist_ok=True)
         data = path / "data.mdb"
-        size = data.stat().st_size if data.exists() else 0
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            size = data.stat().st_size if data.exists() else 0
+        except OSError as error:
+            raise StoreError(f"cannot open {path}: {error.strerror}") from None
         self._size = max(size, INITIAL_BYTES)
         self.lmdb = _open(path, map_size=self._size, meminit=False)
         self._file = os.open(data, os.O_RDWR)
@@ -90,6 +97,7 @@ def open_for_reading(path: Path) -> lmdb.Environment:
 
     Raises:
         StoreError: the files cannot be opened, or are not LMDB's.
+        CorruptStore: the file lost its end.
     """
     try:
         size = (path / "data.mdb").stat().st_size
@@ -100,9 +108,30 @@ def open_for_reading(path: Path) -> lmdb.Environment:
 
 def _open(path: Path, **options: Any) -> lmdb.Environment:
     try:
-        return lmdb.open(str(path), readahead=False, **options)
+        environment = lmdb.open(str(path), readahead=False, **options)
     except lmdb.Error as error:
         raise StoreError(f"cannot open {path}: {error}") from None
+    used = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    # Looked at after the opening: a server may write, and its file only grows.
+    size = (path / "data.mdb").stat().st_size
+    if size < used:
+        # A look at what is not there would end the process with SIGBUS.
+        environment.close()
+        raise CorruptStore(f"{path} was cut short: it has {size} bytes of {used}")
+    return environment
+
+
+@contextmanager
+def trusted_to_be_readable(path: Path) -> Iterator[None]:
+    """Says of the environment in that path what LMDB says of a page that it cannot read.
+
+    Raises:
+        CorruptStore: a page is not what was written.
+    """
+    try:
+        yield
+    except lmdb.Error as error:
+        raise CorruptStore(f"{path} is not what was written: {error}") from None
 
 
 def begin_reading(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import lmdb
@@ -12,7 +13,7 @@ from ledger_actors.identity import UserId, shard_of
 from ledger_actors.money import Micros
 from ledger_actors.ports import NO_ACCOUNT
 from persistence.data_directory import DataDirectory
-from persistence.environment import begin_reading, open_for_reading
+from persistence.environment import begin_reading, open_for_reading, trusted_to_be_readable
 from persistence.log_reader import first_position, read_after, read_some
 from persistence.pinned import pinned
 from persistence.record import decode, key_of
@@ -74,7 +75,7 @@ def log_records(
         while True:
             # Gathered before they are handed on: a transaction that waits for its reader keeps
             # the log from using its room again.
-            records = _next_records(environment, after)
+            records = _next_records(directory.log, environment, after)
             yield from records
             if records:
                 after = records[-1].position
@@ -86,8 +87,10 @@ def log_records(
         environment.close()
 
 
-def _next_records(environment: lmdb.Environment, after: LogPosition | None) -> Sequence[Record]:
-    with begin_reading(environment) as transaction:
+def _next_records(
+    path: Path, environment: lmdb.Environment, after: LogPosition | None
+) -> Sequence[Record]:
+    with trusted_to_be_readable(path), begin_reading(environment) as transaction:
         if after is None:
             first = first_position(transaction)
             value = transaction.get(key_of(first))

@@ -8,7 +8,7 @@ import lmdb
 
 from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import LogFailed, LogUnavailable
-from persistence.environment import Environment
+from persistence.environment import Environment, trusted_to_be_readable
 from persistence.errors import DiskFull
 from persistence.log_reader import digest_at, first_position, last_position, read_some
 from persistence.record import RecordEncoder, key_of
@@ -28,13 +28,16 @@ class LogStore:
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            CorruptStore: the newest record is not what was written.
+            CorruptStore: the file or its newest record is not what was written.
             DiskFull: there is no room for a new log.
         """
         self._environment = Environment(path)
         self._encoder = RecordEncoder()
         self._failure: str | None = None
-        with self._environment.lmdb.begin() as transaction:
+        with (
+            trusted_to_be_readable(path),
+            self._environment.lmdb.begin() as transaction,
+        ):
             self.first = first_position(transaction)
             self.last = last_position(transaction)
             self._digest = digest_at(transaction, self.last)

@@ -9,7 +9,7 @@ import lmdb
 from ledger_actors.entry import LogPosition
 from ledger_actors.errors import CorruptStore, LogCut
 from persistence.data_directory import DataDirectory
-from persistence.environment import begin_reading, open_for_reading
+from persistence.environment import begin_reading, open_for_reading, trusted_to_be_readable
 from persistence.log_reader import digest_at, first_position, last_position
 from persistence.recovery import check_digest, check_reach
 from persistence.snapshot_store import SnapshotView
@@ -39,9 +39,10 @@ class PinnedStore:
 def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
     """
     Raises:
-        CorruptStore: log and snapshot are not of one store.
+        CorruptStore: log and snapshot are not of one store, or a page of them, also one that is
+            looked at within the block, is not what was written.
     """
-    with ExitStack() as stack:
+    with trusted_to_be_readable(directory.path), ExitStack() as stack:
         log_environment = open_for_reading(directory.log)
         stack.callback(log_environment.close)
         snapshot_environment = open_for_reading(directory.snapshot)

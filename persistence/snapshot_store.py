@@ -12,7 +12,12 @@ from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import fold
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.ports import AccountSummary
-from persistence.environment import Environment, begin_reading, open_for_reading
+from persistence.environment import (
+    Environment,
+    begin_reading,
+    open_for_reading,
+    trusted_to_be_readable,
+)
 from persistence.snapshot_format import (
     HEAD_KEY,
     Head,
@@ -60,16 +65,19 @@ class SnapshotView:
         return self.position
 
     def account(self, user: UserId) -> AccountSummary | None:
-        value = self.transaction.get(account_key(user))
+        value = self._get(account_key(user), user)
         return None if value is None else unpack_account(user, value)
 
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         found = []
-        with self.transaction.cursor() as cursor:
-            if cursor.set_range(entry_key(user, first)):
-                end = entry_key(user, last)
-                for key, value in takewhile(lambda item: item[0] <= end, cursor):
-                    found.append(unpack_entry(user, number_of(key[-8:]), value))
+        end = entry_key(user, last)
+        try:
+            with self.transaction.cursor() as cursor:
+                if cursor.set_range(entry_key(user, first)):
+                    for key, value in takewhile(lambda item: item[0] <= end, cursor):
+                        found.append(unpack_entry(user, number_of(key[-8:]), value))
+        except lmdb.Error as error:
+            raise _unreadable(user, error) from None
         if [entry.number for entry in found] != list(range(first, last + 1)):
             raise CorruptStore(
                 f"the snapshot does not hold entries {first} to {last} of user {user!r}"
@@ -77,7 +85,7 @@ class SnapshotView:
         return found
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
-        value = self.transaction.get(request_key(user, key))
+        value = self._get(request_key(user, key), user)
         if value is None:
             return None
         number = unpack_request(user, value)
@@ -100,17 +108,28 @@ class SnapshotView:
         self.abort()
         self._environment.close()
 
+    def _get(self, key: bytes, user: UserId) -> bytes | None:
+        try:
+            return self.transaction.get(key)
+        except lmdb.Error as error:
+            raise _unreadable(user, error) from None
+
     def _read_head(self) -> Head:
         return unpack_head(self.transaction.get(HEAD_KEY))
+
+
+def _unreadable(user: UserId, error: lmdb.Error) -> CorruptStore:
+    return CorruptStore(f"the snapshot cannot be read at user {user!r}: {error}")
 
 
 def open_snapshot_view(path: Path) -> SnapshotView:
     """A view of the store as another process writes it.
 
     Raises:
-        CorruptStore: it is of another format version.
+        CorruptStore: it is not what was written, or of another format version.
     """
-    return SnapshotView(open_for_reading(path))
+    with trusted_to_be_readable(path):
+        return SnapshotView(open_for_reading(path))
 
 
 class SnapshotWriter:

@@ -1,0 +1,341 @@
+"""The commands that look after a store, on one that is served and on one that is not."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+from bitburst_command import COMMAND, Finished, bitburst, logged
+from eventually import all_folded
+from raw_http import balance, credit
+
+from bench.server_process import ServerProcess
+from ledger_actors import Entry, IdempotencyKey, LogPosition, Micros, Timestamp, UserId
+from persistence.record import key_of
+from persistence.snapshot_format import entry_key, pack_entry, request_key
+
+AMOUNT = b'{"amount":1}'
+FOLDED = 5
+LAST = 9
+USER = UserId("folded")
+
+
+def write_store(server: ServerProcess) -> None:
+    """Five records that are folded, all of one user, and four that are only in the log."""
+    for number in range(1, FOLDED + 1):
+        credit(server.url, USER, AMOUNT, f"key-{number}")
+    assert all_folded(server, FOLDED) == FOLDED
+    for number in range(FOLDED + 1, LAST + 1):
+        credit(server.url, f"logged-{number}", AMOUNT, f"key-{number}")
+
+
+@pytest.fixture(scope="module")
+def served_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    settings = ("--snapshot-entries", str(FOLDED), "--snapshot-interval-s", "1000")
+    with ServerProcess(tmp_path_factory.mktemp("served") / "data", *settings) as server:
+        write_store(server)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def written_store(served_store: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same store, with no server on it."""
+    directory = tmp_path_factory.mktemp("written")
+    assert backup(served_store.data_dir, directory / "backup").status == 0
+    assert restore(directory / "backup", directory / "data").status == 0
+    return directory / "data"
+
+
+@pytest.fixture
+def store(written_store: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    shutil.copytree(written_store, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture(params=["served", "stopped"])
+def data_dir(
+    request: pytest.FixtureRequest, served_store: ServerProcess, written_store: Path
+) -> Path:
+    return served_store.data_dir if request.param == "served" else written_store
+
+
+def verify(data_dir: Path) -> Finished:
+    return bitburst("verify", "--json", "--data-dir", data_dir)
+
+
+def backup(data_dir: Path, target: Path) -> Finished:
+    return bitburst("backup", "--json", "--data-dir", data_dir, target)
+
+
+def restore(source: Path, data_dir: Path) -> Finished:
+    return bitburst("restore", "--json", "--data-dir", data_dir, source)
+
+
+def show(data_dir: Path, user: str, *arguments: str) -> Finished:
+    return bitburst("show", "--json", "--data-dir", data_dir, user, *arguments)
+
+
+def assert_refused(finished: Finished, fragment: str) -> None:
+    assert finished.status == 1
+    assert fragment in finished.complaint
+    assert "Traceback" not in finished.complaint
+
+
+def test_verify_counts_what_it_found_right(data_dir: Path) -> None:
+    (figures,) = verify(data_dir).json
+
+    del figures["duration_s"], figures["first"], figures["logged_entries"]
+    assert figures == {
+        "last": LAST,
+        "snapshot_position": FOLDED,
+        "users": 1,
+        "folded_entries": FOLDED,
+    }
+
+
+def test_show_tells_balance_and_newest_entries(data_dir: Path) -> None:
+    (account,) = show(data_dir, USER, "--entries", "2").json
+
+    assert (account["user"], account["balance"], account["entries"]) == (USER, "5.000000", 5)
+    assert [entry["number"] for entry in account["newest"]] == [5, 4]
+
+
+def test_show_tells_of_what_is_only_in_the_log(data_dir: Path) -> None:
+    (account,) = show(data_dir, "logged-7").json
+
+    assert (account["balance"], account["newest"][0]["key"]) == ("1.000000", "key-7")
+
+
+def test_show_of_an_unknown_user_is_an_empty_account(data_dir: Path) -> None:
+    (account,) = show(data_dir, "nobody").json
+
+    assert account == {"user": "nobody", "balance": "0.000000", "entries": 0, "newest": []}
+
+
+def test_log_prints_the_entries_in_order(data_dir: Path) -> None:
+    entries = [entry for entry in logged(data_dir) if entry["position"] > FOLDED]
+
+    assert [(entry["position"], entry["user"], entry["amount"]) for entry in entries] == [
+        (position, f"logged-{position}", "1.000000") for position in range(FOLDED + 1, LAST + 1)
+    ]
+
+
+def test_log_begins_behind_the_position_asked_for(data_dir: Path) -> None:
+    entries = bitburst("log", "--json", "--data-dir", data_dir, "--after", "8").json
+
+    assert [entry["position"] for entry in entries] == [9]
+
+
+def test_commands_print_for_people_too(data_dir: Path) -> None:
+    shown = bitburst("show", "--data-dir", data_dir, USER).output
+
+    assert shown.startswith(f"{USER}: $5.000000 in 5 entries")
+
+
+def test_log_of_positions_that_were_cut_is_refused(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", "--snapshot-entries", "1") as server:
+        for _ in range(3):
+            credit(server.url, "u", AMOUNT)
+        all_folded(server, 3)
+        # The next commits cut what is folded.
+        for _ in range(2):
+            credit(server.url, "u", AMOUNT)
+        all_folded(server, 5)
+
+    finished = bitburst("log", "--data-dir", tmp_path / "data", "--after", "1")
+
+    assert_refused(finished, "does not hold position 1")
+
+
+def test_log_follow_shows_new_entries(server: ServerProcess) -> None:
+    credit(server.url, "early", AMOUNT)
+    follow = [*COMMAND, "log", "--json", "--follow", "--data-dir", str(server.data_dir)]
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        try:
+            assert json.loads(following.stdout.readline())["user"] == "early"
+            credit(server.url, "late", AMOUNT)
+
+            assert json.loads(following.stdout.readline())["user"] == "late"
+        finally:
+            following.kill()
+
+
+def test_a_backup_restores_to_the_same_store(data_dir: Path, tmp_path: Path) -> None:
+    backup(data_dir, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+
+    assert logged(tmp_path / "restored") == logged(data_dir)
+
+
+def test_a_restored_store_serves_what_was_backed_up(store: Path) -> None:
+    with ServerProcess(store) as server:
+        retried = credit(server.url, USER, AMOUNT, "key-1")
+
+        assert retried.headers["idempotent-replayed"] == "true"
+        assert balance(server.url, USER).message.endswith("$5.000000")
+
+
+def test_a_backup_under_load_holds_all_that_was_acknowledged_before(tmp_path: Path) -> None:
+    acknowledged: list[int] = []
+    stop = threading.Event()
+
+    def load(server: ServerProcess) -> None:
+        for number in range(100_000):
+            if stop.is_set():
+                return
+            assert credit(server.url, f"u{number}", AMOUNT, "key").status == 200
+            acknowledged.append(number)
+
+    with ServerProcess(tmp_path / "data", "--snapshot-entries", "50") as server:
+        loading = threading.Thread(target=load, args=(server,))
+        loading.start()
+        try:
+            server.wait_for_event("snapshot taken")
+            before = len(acknowledged)
+            (figures,) = backup(server.data_dir, tmp_path / "backup").json
+        finally:
+            stop.set()
+            loading.join()
+
+    (verified,) = restore(tmp_path / "backup", tmp_path / "restored").json
+    assert verified["last"] == figures["position"]
+    with ServerProcess(tmp_path / "restored") as restored:
+        for number in range(before):
+            assert balance(restored.url, f"u{number}").message.endswith("$1.000000")
+
+
+def test_restore_into_a_store_is_refused(store: Path, tmp_path: Path) -> None:
+    backup(store, tmp_path / "backup")
+
+    assert_refused(restore(tmp_path / "backup", store), "already holds a store")
+
+
+def test_restore_into_a_served_store_is_refused(store: Path, served_store: ServerProcess) -> None:
+    assert_refused(restore(store, served_store.data_dir), "in use by another process")
+
+
+def test_restore_of_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    assert_refused(restore(tmp_path, tmp_path / "data"), "there is no store in")
+
+
+def test_a_backup_that_was_changed_is_not_restored(store: Path, tmp_path: Path) -> None:
+    change(store / "log", key_of(LogPosition(7)), spoil)
+
+    assert_refused(restore(store, tmp_path / "restored"), "position 7 does not match")
+    assert not (tmp_path / "restored" / "store.json").exists()
+
+
+def test_backup_into_a_directory_with_something_in_it_is_refused(
+    store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "precious").touch()
+
+    assert_refused(backup(store, tmp_path / "backup"), "is not empty")
+
+
+def test_backup_into_a_file_is_refused(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert_refused(backup(store, tmp_path / "file" / "backup"), "cannot back up")
+
+
+@pytest.mark.parametrize("command", ["verify", "log", "show", "backup"])
+def test_commands_on_a_directory_without_a_store_are_refused(tmp_path: Path, command: str) -> None:
+    argument = {"show": ["u"], "backup": [tmp_path / "backup"]}.get(command, [])
+
+    finished = bitburst(command, "--data-dir", tmp_path / "none", *argument)
+
+    assert_refused(finished, "there is no store in")
+
+
+def test_show_of_what_is_no_user_is_refused(store: Path) -> None:
+    finished = show(store, "x" * 129)
+
+    assert finished.status == 2
+    assert "1 to 128 bytes" in finished.complaint
+
+
+def change(part: Path, key: bytes, changed: Callable[[bytes], bytes | None]) -> None:
+    """Puts what `changed` makes of the value there; deletes it where that is None."""
+    with lmdb.open(str(part)) as environment, environment.begin(write=True) as transaction:
+        value = transaction.get(key)
+        assert value is not None
+        new = changed(value)
+        assert transaction.delete(key) if new is None else transaction.put(key, new)
+
+
+def spoil(value: bytes) -> bytes:
+    middle = len(value) // 2
+    return value[:middle] + bytes((value[middle] ^ 1,)) + value[middle + 1 :]
+
+
+def delete(value: bytes) -> None:
+    return None
+
+
+def test_verify_finds_a_changed_amount_in_the_snapshot(store: Path) -> None:
+    def doubled(_: bytes) -> bytes:
+        return pack_entry(Entry(USER, 3, Micros(2_000_000), Timestamp(0), None))
+
+    change(store / "snapshot", entry_key(USER, 3), doubled)
+
+    assert_refused(verify(store), f"account of user '{USER}' is not what its history adds up to")
+
+
+def test_verify_finds_a_lost_entry_of_the_snapshot(store: Path) -> None:
+    change(store / "snapshot", entry_key(USER, 3), delete)
+
+    assert_refused(verify(store), f"entry 4 of user '{USER}' follows entry 2")
+
+
+def test_verify_finds_a_lost_request_id_of_the_snapshot(store: Path) -> None:
+    change(store / "snapshot", request_key(USER, IdempotencyKey("key-3")), delete)
+
+    assert_refused(verify(store), f"account of user '{USER}' is not what its history adds up to")
+
+
+def test_verify_finds_a_lost_record_in_the_middle_of_the_log(store: Path) -> None:
+    change(store / "log", key_of(LogPosition(7)), delete)
+
+    assert_refused(verify(store), "position 7 is missing")
+
+
+def test_verify_finds_the_lost_record_that_the_snapshot_was_made_at(store: Path) -> None:
+    change(store / "log", key_of(LogPosition(FOLDED)), delete)
+
+    assert_refused(verify(store), f"position {FOLDED}")
+
+
+def test_verify_finds_a_changed_record(store: Path) -> None:
+    change(store / "log", key_of(LogPosition(8)), spoil)
+
+    assert_refused(verify(store), "position 8 does not match its checksum")
+
+
+def test_verify_finds_swapped_records(store: Path) -> None:
+    keys = [key_of(LogPosition(position)) for position in (7, 8)]
+    with (
+        lmdb.open(str(store / "log")) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        values = [transaction.get(key) for key in keys]
+        for key, value in zip(keys, reversed(values), strict=True):
+            assert value is not None
+            transaction.put(key, value)
+
+    assert_refused(verify(store), "position 7 was written at 8")
+
+
+def test_a_lost_record_is_refused_at_start(store: Path) -> None:
+    change(store / "log", key_of(LogPosition(7)), delete)
+
+    finished = bitburst("serve", "--port", "0", "--data-dir", store)
+
+    assert_refused(finished, "position 7 is missing")

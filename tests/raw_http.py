@@ -1,0 +1,102 @@
+"""One HTTP/1.1 request as exactly these bytes, on a connection of its own."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterable
+from http.client import HTTPResponse
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 20.0
+
+Header = tuple[bytes, bytes]
+
+
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        """What an answer of one sentence says."""
+        document = self.json
+        assert list(document) == ["Message"]
+        text = document["Message"]
+        assert isinstance(text, str)
+        return text
+
+
+def send(
+    url: str,
+    method: bytes,
+    target: bytes,
+    body: bytes | None = None,
+    headers: Iterable[Header] = (),
+) -> Reply:
+    """Sends the request with a Content-Length, and nothing that is not named here but Host."""
+    length = [] if body is None else [(b"Content-Length", b"%d" % len(body))]
+    return send_bytes(url, head(url, method, target, [*length, *headers]) + (body or b""))
+
+
+def credit(url: str, user: str, body: bytes, key: str | None = None) -> Reply:
+    """Credits the user as a careful caller does."""
+    headers = [(b"Content-Type", b"application/json")]
+    if key is not None:
+        headers.append((b"Idempotency-Key", key.encode()))
+    return send(url, b"POST", b"/users/%s/add" % user.encode(), body, headers)
+
+
+def balance(url: str, user: str) -> Reply:
+    return send(url, b"GET", b"/users/%s/balance" % user.encode())
+
+
+def history(url: str, user: str, page: int | None = None) -> Reply:
+    query = b"" if page is None else b"?page=%d" % page
+    return send(url, b"GET", b"/users/%s/history%s" % (user.encode(), query))
+
+
+def send_chunked(
+    url: str, target: bytes, chunks: Iterable[bytes], headers: Iterable[Header] = ()
+) -> Reply:
+    """Posts the chunks with no length said beforehand."""
+    coding = (b"Transfer-Encoding", b"chunked")
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return send_bytes(url, head(url, b"POST", target, [coding, *headers]) + body + b"0\r\n\r\n")
+
+
+def head(url: str, method: bytes, target: bytes, headers: Iterable[Header] = ()) -> bytes:
+    """The request line and the header lines, with a Host header if there is none."""
+    lines = [b"%s: %s\r\n" % header for header in headers]
+    if not any(line.lower().startswith(b"host:") for line in lines):
+        lines.insert(0, b"Host: %s\r\n" % urlsplit(url).netloc.encode())
+    return b"%s %s HTTP/1.1\r\n%s\r\n" % (method, target, b"".join(lines))
+
+
+def send_bytes(url: str, request: bytes) -> Reply:
+    """Sends the bytes, and reads the one answer to them."""
+    with connect(url) as connection:
+        # A server may refuse before it has read everything: the answer counts, as it does to curl.
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(request)
+        return receive(connection, request.split(b" ", 1)[0])
+
+
+def connect(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return socket.create_connection((parts.hostname, parts.port), TIMEOUT_S)
+
+
+def receive(connection: socket.socket, method: bytes = b"GET") -> Reply:
+    """The next answer on the connection."""
+    with contextlib.closing(HTTPResponse(connection, method=method.decode())) as response:
+        response.begin()
+        body = response.read()
+        return Reply(response.status, body, {n.lower(): v for n, v in response.getheaders()})
