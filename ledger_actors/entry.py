@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Entries that one shard hands to the log together."""
+    """Entries that one shard hands to the log together: at least one."""
 
     shard: ShardId
     entries: Sequence[Entry]

@@ -9,7 +9,7 @@ import trio
 from ledger_actors.accounts import Accounts
 from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import CorruptStore, LogCut
-from ledger_actors.identity import ShardId
+from ledger_actors.identity import ShardId, shard_of
 from ledger_actors.ports import SnapshotStore, WriteAheadLog
 
 ENTRIES_PER_READ: Final = 5_000
@@ -43,10 +43,12 @@ async def recover(
     while records := await log.read(position, ENTRIES_PER_READ):
         for record in records:
             for batch in record.batches:
-                if batch.shard >= shards:
+                # All users of a batch are of its shard, so one tells whether the number of shards
+                # is still the one that the record was written with.
+                if shard_of(batch.entries[0].user, shards) != batch.shard:
                     raise CorruptStore(
-                        f"log record at position {record.position} names shard {batch.shard}, "
-                        f"but the store has {shards}"
+                        f"log record at position {record.position} has a batch of shard "
+                        f"{batch.shard} that is none of a store with {shards} shards"
                     )
                 _apply(accounts[batch.shard], record, batch)
                 entries += len(batch.entries)

@@ -332,6 +332,13 @@ class TestAfterARestart:
             async with world.ledger():
                 pass
 
+    async def test_a_log_of_another_number_of_shards_is_refused(self, world: World) -> None:
+        async with world.ledger() as ledger:
+            await ledger.credit(ANN, ONE)
+        with pytest.raises(CorruptStore, match=r"position 1 .* none of a store with 3 shards"):
+            async with open_ledger(world.log, world.snapshots, world.clock, shards=3):
+                pass
+
 
 class TestWithASnapshot:
     async def test_memory_keeps_only_what_no_snapshot_has(self, world: World) -> None:
