@@ -47,18 +47,22 @@ class Environment:
         except BaseException:
             self.close()
             raise
-        self.lmdb.reader_check()
 
     @property
     def reserved_bytes(self) -> int:
         return self._size
 
     def grow(self, at_least: int) -> None:
-        """Reserves room for at least that many bytes more, and a share of the size if it can.
+        """Makes room for at least that many bytes more, and a share of the size if it can.
+
+        It may turn out to be too little, where pages of a dead reader are what could be had.
 
         Raises:
             DiskFull: there is no room; the environment is as it was.
         """
+        if self.lmdb.reader_check():
+            # A process that was killed while it read kept pages from being used again.
+            return
         needed = at_least + STEP_BYTES_MIN
         step = max(needed, min(max(self._size // 4, INITIAL_BYTES), STEP_BYTES_MAX))
         while True:
@@ -100,9 +104,12 @@ def open_for_reading(path: Path) -> lmdb.Environment:
 
 def _open(path: Path, **options: Any) -> lmdb.Environment:
     try:
-        return lmdb.open(str(path), readahead=False, **options)
+        environment = lmdb.open(str(path), readahead=False, **options)
     except lmdb.Error as error:
         raise StoreError(f"cannot open {path}: {error}") from None
+    # Readers that were killed still have their places in the table; there are 126.
+    environment.reader_check()
+    return environment
 
 
 def begin_reading(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
