@@ -18,6 +18,8 @@ MIB: Final = 1024 * 1024
 INITIAL_BYTES: Final = 16 * MIB
 STEP_BYTES_MIN: Final = 1 * MIB
 STEP_BYTES_MAX: Final = 256 * MIB
+LOCK_FILE_BYTES: Final = 8192
+"""What LMDB makes it for its table of 126 readers."""
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -37,6 +39,7 @@ class Environment:
         data = path / "data.mdb"
         size = data.stat().st_size if data.exists() else 0
         self._size = max(size, INITIAL_BYTES)
+        _reserve_lock_file(path / "lock.mdb")
         self.lmdb = _open(path, map_size=self._size, meminit=False)
         self._file = os.open(data, os.O_RDWR)
         try:
@@ -81,12 +84,28 @@ class Environment:
         os.close(self._file)
 
     def _reserve(self, size: int) -> None:
-        try:
-            os.posix_fallocate(self._file, 0, size)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise DiskFull(f"cannot reserve {size} bytes: {error.strerror}") from None
-            raise
+        _reserve(self._file, size)
+
+
+def _reserve_lock_file(path: Path) -> None:
+    """LMDB writes its lock file through a memory map: without room that ends the process."""
+    if path.exists() and path.stat().st_size >= LOCK_FILE_BYTES:
+        # LMDB's own hold on it would end with any other descriptor of this process.
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _reserve(descriptor, LOCK_FILE_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(f"cannot reserve {size} bytes: {error.strerror}") from None
+        raise
 
 
 def open_for_reading(path: Path) -> lmdb.Environment:
