@@ -69,8 +69,9 @@ def main() -> None:
     try:
         bitburst(standalone_mode=True)
     except* (LedgerError, StoreError) as group:
-        for error in _leaves(group):
-            click.echo(f"bitburst: {error}", err=True)
+        # A log that fails fails for every shard: said once.
+        for message in dict.fromkeys(str(error) for error in _leaves(group)):
+            click.echo(f"bitburst: {message}", err=True)
         sys.exit(EXIT_FAILURE)
 
 

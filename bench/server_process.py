@@ -131,5 +131,10 @@ class ServerProcess:
 
     def snapshotter_pids(self) -> list[int]:
         """The process ids of the server's snapshotter: one, or none while it is not running."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(pid) for pid in children]
+        return children_of(self.pid)
+
+
+def children_of(pid: int) -> list[int]:
+    # A child belongs to the thread that started it, and trio starts it from one of its own.
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text().split()]

@@ -45,22 +45,30 @@ async def keep_snapshots(
     The order is what keeps every entry in at least one place: the snapshot is durable before the
     shards forget, and they read from it before the log lets go.
     """
-    last = trio.current_time()
-    while True:
-        await trio.sleep(POLL_INTERVAL_S)
-        ledger.notice_backlog()
-        unfolded = ledger.unfolded_entries
-        overdue = trio.current_time() - last >= policy.interval_s
-        if unfolded < policy.entries and not (overdue and unfolded):
-            continue
-        started = trio.current_time()
-        try:
-            await snapshotter.fold()
-        except SnapshotFailed as error:
-            on_failed(error)
-            await trio.sleep(RETRY_DELAY_S)
-            continue
-        position = await ledger.adopt_snapshot()
-        await log.cut(before=position)
+    async with trio.open_nursery() as nursery:
+        # Beside the folding: a snapshotter that hangs is when the backlog grows.
+        nursery.start_soon(_keep_noticing_backlog, ledger)
         last = trio.current_time()
-        on_taken(SnapshotTaken(position, last - started))
+        while True:
+            await trio.sleep(POLL_INTERVAL_S)
+            unfolded = ledger.unfolded_entries
+            overdue = trio.current_time() - last >= policy.interval_s
+            if unfolded < policy.entries and not (overdue and unfolded):
+                continue
+            started = trio.current_time()
+            try:
+                await snapshotter.fold()
+            except SnapshotFailed as error:
+                on_failed(error)
+                await trio.sleep(RETRY_DELAY_S)
+                continue
+            position = await ledger.adopt_snapshot()
+            await log.cut(before=position)
+            last = trio.current_time()
+            on_taken(SnapshotTaken(position, last - started))
+
+
+async def _keep_noticing_backlog(ledger: Ledger) -> None:
+    while True:
+        ledger.notice_backlog()
+        await trio.sleep(POLL_INTERVAL_S)

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -147,11 +147,18 @@ def locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.read(file, 32).decode(errors="replace").strip() or "unknown"
             raise StoreInUse(f"{path} is in use by another process (pid {holder})") from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        _name_holder(file)
         yield
     finally:
         os.close(file)
+
+
+def _name_holder(file: int) -> None:
+    """For people to read; that there is no room for it must not keep a server from starting."""
+    name = f"{os.getpid()}\n".encode()
+    with suppress(OSError):
+        os.pwrite(file, name, 0)
+        os.ftruncate(file, len(name))
 
 
 def _refuse_records(part: Path) -> None:

@@ -21,6 +21,8 @@ MIB: Final = 1024 * 1024
 INITIAL_BYTES: Final = 16 * MIB
 STEP_BYTES_MIN: Final = 1 * MIB
 STEP_BYTES_MAX: Final = 256 * MIB
+LOCK_FILE_BYTES: Final = 8192
+"""What LMDB makes it for its table of 126 readers."""
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -44,6 +46,7 @@ class Environment:
         except OSError as error:
             raise StoreError(f"cannot open {path}: {error.strerror}") from None
         self._size = max(size, INITIAL_BYTES)
+        _reserve_lock_file(path / "lock.mdb")
         self.lmdb = _open(path, map_size=self._size, meminit=False)
         self._file = os.open(data, os.O_RDWR)
         try:
@@ -54,18 +57,22 @@ class Environment:
         except BaseException:
             self.close()
             raise
-        self.lmdb.reader_check()
 
     @property
     def reserved_bytes(self) -> int:
         return self._size
 
     def grow(self, at_least: int) -> None:
-        """Reserves room for at least that many bytes more, and a share of the size if it can.
+        """Makes room for at least that many bytes more, and a share of the size if it can.
+
+        It may turn out to be too little, where pages of a dead reader are what could be had.
 
         Raises:
             DiskFull: there is no room; the environment is as it was.
         """
+        if self.lmdb.reader_check():
+            # A process that was killed while it read kept pages from being used again.
+            return
         needed = at_least + STEP_BYTES_MIN
         step = max(needed, min(max(self._size // 4, INITIAL_BYTES), STEP_BYTES_MAX))
         while True:
@@ -84,12 +91,28 @@ class Environment:
         os.close(self._file)
 
     def _reserve(self, size: int) -> None:
-        try:
-            os.posix_fallocate(self._file, 0, size)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise DiskFull(f"cannot reserve {size} bytes: {error.strerror}") from None
-            raise
+        _reserve(self._file, size)
+
+
+def _reserve_lock_file(path: Path) -> None:
+    """LMDB writes its lock file through a memory map: without room that ends the process."""
+    if path.exists() and path.stat().st_size >= LOCK_FILE_BYTES:
+        # LMDB's own hold on it would end with any other descriptor of this process.
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _reserve(descriptor, LOCK_FILE_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(f"cannot reserve {size} bytes: {error.strerror}") from None
+        raise
 
 
 def open_for_reading(path: Path) -> lmdb.Environment:
@@ -118,6 +141,8 @@ def _open(path: Path, **options: Any) -> lmdb.Environment:
         # A look at what is not there would end the process with SIGBUS.
         environment.close()
         raise CorruptStore(f"{path} was cut short: it has {size} bytes of {used}")
+    # Readers that were killed still have their places in the table; there are 126.
+    environment.reader_check()
     return environment
 
 

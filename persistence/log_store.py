@@ -137,7 +137,23 @@ class LogStore:
                 try:
                     self._environment.grow(size)
                 except DiskFull as error:
-                    raise LogUnavailable(f"the write-ahead log has no room: {error}") from None
+                    if not self._cut_one():
+                        raise LogUnavailable(f"the write-ahead log has no room: {error}") from None
+
+    def _cut_one(self) -> bool:
+        """Lets go of one record that may go; False when there is none, or no room even for that.
+
+        What a transaction frees it must write down, so in a full log only little can be freed at
+        once, and nothing beside a new record.
+        """
+        try:
+            with self._environment.lmdb.begin(write=True) as transaction:
+                first = self._cut(transaction, 1)
+        except lmdb.MapFullError:
+            return False
+        progressed = first > self.first
+        self.first = first
+        return progressed
 
     def _trusted(self, call: Callable[[], T]) -> T:
         if self._failure is not None:

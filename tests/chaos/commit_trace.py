@@ -1,0 +1,152 @@
+"""Reads a strace of the server, and finds answers that were not durable when they were sent.
+
+What makes a credit durable is this sequence on the log's `data.mdb`, each call complete before the
+next one begins: a write that holds the credit's idempotency key, a fdatasync, and a write through
+a descriptor that was opened with O_DSYNC: the meta page, which makes the commit the current one.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+TRACED = "openat,pwrite64,pwritev,pwritev2,writev,write,fdatasync,fsync,sendto,sendmsg"
+WRITES = frozenset({"pwrite64", "pwritev", "pwritev2", "writev", "write"})
+SYNCS = frozenset({"fdatasync", "fsync"})
+SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
+
+_LINE = re.compile(r"(?P<pid>\d+) +(?P<time>[\d.]+) +(?P<rest>.*)")
+_RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)")
+_CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)(?P<more>.*)")
+_DESCRIPTOR = re.compile(r"(?P<number>\d+)<(?P<target>[^>]*)>")
+_UNFINISHED = " <unfinished ...>"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One system call, with the lines of the trace where it began and where it was complete."""
+
+    name: str
+    arguments: str
+    result: int
+    opened: str
+    """What the result is, where it is a descriptor."""
+    began: int
+    ended: int
+
+    @property
+    def descriptor(self) -> tuple[str, str]:
+        found = _DESCRIPTOR.match(self.arguments)
+        return (found["number"], found["target"]) if found else ("", "")
+
+
+def read_calls(lines: Iterable[str]) -> Iterator[Call]:
+    """The calls, in the order in which they were complete."""
+    unfinished: dict[str, tuple[int, str]] = {}
+    for number, text in enumerate(lines):
+        line = _LINE.match(text)
+        if line is None:
+            continue
+        pid, rest, began = line["pid"], line["rest"], number
+        if rest.endswith(_UNFINISHED):
+            unfinished[pid] = (number, rest.removesuffix(_UNFINISHED))
+            continue
+        resumed = _RESUMED.match(rest)
+        if resumed is not None:
+            if pid not in unfinished:
+                continue
+            began, head = unfinished.pop(pid)
+            rest = head + resumed["rest"]
+        call = _CALL.match(rest)
+        if call is not None:
+            opened = _DESCRIPTOR.match(call["result"] + call["more"])
+            yield Call(
+                call["name"],
+                call["arguments"],
+                int(call["result"]),
+                opened["target"] if opened else "",
+                began,
+                number,
+            )
+
+
+@dataclass(slots=True)
+class _Credit:
+    """How far one credit has come on its way to the disk."""
+
+    written: int | None = None
+    synced: int | None = None
+    durable: int | None = None
+
+
+@dataclass(slots=True)
+class _Reading:
+    credits_: Mapping[str, _Credit]
+    synced_descriptors: set[tuple[str, str]] = field(default_factory=set)
+
+    def take(self, call: Call) -> None:
+        if call.name == "openat" and call.opened.endswith("/log/data.mdb"):
+            descriptor = (str(call.result), call.opened)
+            self.synced_descriptors.discard(descriptor)
+            if "O_DSYNC" in call.arguments:
+                self.synced_descriptors.add(descriptor)
+        elif call.result < 0 or not call.descriptor[1].endswith("/log/data.mdb"):
+            return
+        elif call.name in SYNCS:
+            for credit in self.credits_.values():
+                if credit.written is not None and credit.written < call.began:
+                    credit.synced = credit.synced or call.ended
+        elif call.name in WRITES and call.descriptor in self.synced_descriptors:
+            for credit in self.credits_.values():
+                if credit.synced is not None and credit.synced < call.began:
+                    credit.durable = credit.durable or call.ended
+        elif call.name in WRITES:
+            for key, credit in self.credits_.items():
+                if credit.written is None and key in call.arguments:
+                    credit.written = call.ended
+
+
+def too_early(lines: Iterable[str], answers: Mapping[str, str]) -> list[str]:
+    """Each answer that was sent, at least in part, before its credit was durable.
+
+    An answer that is not in the trace is named too: nothing is shown for it.
+
+    Args:
+        answers: for each body of an answer the idempotency key of its credit; both as strace
+            prints them, and both in the trace of one credit only.
+    """
+    calls = list(read_calls(lines))
+    reading = _Reading({key: _Credit() for key in answers.values()})
+    for call in calls:
+        reading.take(call)
+    sent = _sent(calls, answers)
+    found = []
+    for body, key in answers.items():
+        credit = reading.credits_[key]
+        if body not in sent:
+            found.append(f"no answer for {key}")
+        elif credit.durable is None:
+            found.append(f"{key} was answered and is not durable: {credit}")
+        elif sent[body] <= credit.durable:
+            found.append(
+                f"{key} was answered at line {sent[body]}, before it was durable: {credit}"
+            )
+    return found
+
+
+def _sent(calls: Iterable[Call], answers: Mapping[str, str]) -> dict[str, int]:
+    """For each answer's body the line where the sending of its first byte began.
+
+    The head of an answer may be sent before the body, by a call of its own.
+    """
+    sent: dict[str, int] = {}
+    heads: dict[tuple[str, str], int] = {}
+    for call in sorted(calls, key=lambda one: one.began):
+        if call.name not in SENDS or not call.descriptor[1].startswith(("socket:", "TCP:")):
+            continue
+        began = call.began
+        if "HTTP/1.1 200" in call.arguments:
+            heads[call.descriptor] = began
+        for body in answers:
+            if body in call.arguments:
+                sent.setdefault(body, min(began, heads.get(call.descriptor, began)))
+    return sent
