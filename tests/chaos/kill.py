@@ -249,6 +249,8 @@ def _is_busy(pid: int) -> bool:
 )
 def main(rounds: int, seed: int, cadence_s: float, clients: int, data_dir: Path | None) -> None:
     """Kill a server under load, over and over, and audit what is left."""
+    # Asked to end, as by `timeout`, it takes its server with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     plan = Plan(rounds, seed, cadence_s, clients)
     temporary = Path(tempfile.mkdtemp(prefix="bitburst-kill-"))
