@@ -19,6 +19,7 @@ from ledger_actors.recovery import Recovered, rebuild, recover
 from ledger_actors.shard import Shard, ShardStatistics
 
 ENTRIES_PER_FORGETTING_STEP: Final = 1_000
+BEHIND: Final = "snapshots are far behind the log; try again in a moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Ledger:
         """Why credits would be refused now; None when they would be taken."""
         if self._closing:
             return "the ledger is shutting down"
+        if self._overfull:
+            return BEHIND
         return self._readiness.reason
 
     def submit(self, user: UserId, amount: Micros, key: IdempotencyKey | None = None) -> Credit:
@@ -75,7 +78,7 @@ class Ledger:
         credit = Credit(user, amount, key)
         shard = self._owner(user)
         if self._overfull:
-            raise Overloaded("snapshots are far behind the log; try again in a moment")
+            raise Overloaded(BEHIND)
         shard.inbox.put_nowait(credit)
         return credit
 

@@ -31,7 +31,10 @@ class SnapshotterProcess:
 
     async def fold(self) -> LogPosition:
         if self._process is None or self._process.poll() is not None:
-            self._process = await self._start()
+            try:
+                self._process = await self._start()
+            except OSError as error:
+                raise SnapshotFailed(f"the snapshotter cannot be started: {error}") from None
         process = self._process
         assert process.stdin is not None
         try:

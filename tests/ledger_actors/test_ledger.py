@@ -203,6 +203,7 @@ async def test_a_backlog_of_entries_in_no_snapshot_refuses_until_one_is_taken(
         for _ in range(3):
             await ledger.credit(ANN, ONE)
         ledger.notice_backlog()
+        assert ledger.not_ready is not None
         with pytest.raises(Overloaded):
             await ledger.credit(ANN, ONE)
         assert await ledger.balance(ANN) == 3 * ONE

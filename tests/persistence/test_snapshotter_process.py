@@ -1,0 +1,92 @@
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from ledger_actors import Batch, Entry, Micros, ShardId, UserId
+from ledger_actors.entry import Timestamp
+from ledger_actors.errors import SnapshotFailed
+from persistence.data_directory import DataDirectory, create_data_directory
+from persistence.log_store import LogStore
+from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> DataDirectory:
+    return create_data_directory(tmp_path, 4)
+
+
+@pytest.fixture
+async def snapshotter(directory: DataDirectory) -> AsyncIterator[SnapshotterProcess]:
+    async with open_snapshotter(directory) as opened:
+        yield opened
+
+
+def append(directory: DataDirectory, number: int) -> None:
+    log = LogStore(directory.log)
+    entry = Entry(UserId("ann"), number, Micros(1), Timestamp(0), None)
+    log.commit([Batch(ShardId(0), [entry])])
+    log.close()
+
+
+async def test_it_folds_up_to_the_end_of_the_log(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, 1)
+    assert await snapshotter.fold() == 1
+    append(directory, 2)
+    assert await snapshotter.fold() == 2
+
+
+async def test_a_log_that_cannot_be_folded_is_told_with_its_reason(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, 7)
+    with pytest.raises(SnapshotFailed, match="entry 7 of user 'ann' follows entry 0"):
+        await snapshotter.fold()
+
+
+async def test_a_killed_process_is_told_and_started_again(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, 1)
+    await snapshotter.fold()
+    assert snapshotter.pid is not None
+    os.kill(snapshotter.pid, signal.SIGSTOP)
+    with pytest.raises(SnapshotFailed, match="ended with status -9"):
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            nursery.start_soon(snapshotter.fold)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(snapshotter.pid, signal.SIGKILL)
+    assert await snapshotter.fold() == 1
+
+
+async def test_a_process_that_cannot_be_started_is_told(
+    snapshotter: SnapshotterProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(SnapshotFailed, match="cannot be started"):
+        await snapshotter.fold()
+
+
+async def test_a_caller_that_gives_up_does_not_leave_its_answer_to_the_next(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, 1)
+    await snapshotter.fold()
+    assert snapshotter.pid is not None
+    os.kill(snapshotter.pid, signal.SIGSTOP)
+    with trio.move_on_after(0.1):
+        await snapshotter.fold()
+    append(directory, 2)
+    with trio.fail_after(20):
+        while True:
+            try:
+                assert await snapshotter.fold() == 2
+                break
+            except SnapshotFailed:
+                # The stopped one is being ended.
+                await trio.sleep(0.05)
