@@ -17,6 +17,7 @@ from api.app import create_app
 from api.handlers import Handlers
 from api.settings import Settings
 from api.system_clock import SystemClock
+from ledger_actors.entry import LogPosition
 from ledger_actors.errors import SnapshotFailed
 from ledger_actors.identity import ShardId
 from ledger_actors.ledger import Ledger
@@ -89,7 +90,7 @@ async def _run_ledger(
     started = trio.current_time()
     # A replay makes objects that stay: the garbage collector would look at them over and over.
     gc.disable()
-    recovered = await ledger.recover()
+    recovered = await ledger.recover(_Replaying(log.position))
     gc.freeze()
     gc.enable()
     events.info(
@@ -159,6 +160,19 @@ def _family(host: str) -> socket.AddressFamily:
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Replaying:
+    """Says how far a long replay has come, once a second."""
+
+    def __init__(self, end: LogPosition) -> None:
+        self._end = end
+        self._said = trio.current_time()
+
+    def __call__(self, position: LogPosition) -> None:
+        if trio.current_time() - self._said >= 1:
+            self._said = trio.current_time()
+            events.info("replaying", position=position, end=self._end)
 
 
 def _on_restart(shard: ShardId, error: Exception) -> None:
