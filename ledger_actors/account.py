@@ -14,14 +14,19 @@ class Account:
 
     An entry is staged first, which nobody sees, and applied once it is durable. The entries that
     no snapshot has are the tail; the older ones are in the snapshot store.
+
+    Attributes:
+        balance: None as long as nobody has asked for it: a replay reads the log alone, and what is
+            folded is looked up (`load`) when it is needed.
+        count: how many entries the history has.
     """
 
     __slots__ = ("_staged", "_staged_amount", "balance", "count", "keys", "tail", "user")
 
-    def __init__(self, user: UserId, summary: AccountSummary) -> None:
+    def __init__(self, user: UserId, count: int, balance: Micros | None) -> None:
         self.user = user
-        self.balance = summary.balance
-        self.count = summary.entries
+        self.balance = balance
+        self.count = count
         self.tail: list[Entry] = []
         self.keys: dict[IdempotencyKey, Entry] = {}
         self._staged = 0
@@ -33,11 +38,12 @@ class Account:
         return not self.tail and not self._staged
 
     def stage(self, amount: Micros, timestamp: Timestamp, key: IdempotencyKey | None) -> Entry:
-        """The next entry, for the log to make durable.
+        """The next entry, for the log to make durable. The balance must be loaded.
 
         Raises:
             BalanceLimitReached: the balance would pass `MICROS_MAX`; nothing is staged.
         """
+        assert self.balance is not None
         if self.balance + self._staged_amount + amount > MICROS_MAX:
             raise BalanceLimitReached
         self._staged += 1
@@ -60,10 +66,26 @@ class Account:
                 f"entry {entry.number} of user {self.user!r} follows entry {self.count}"
             )
         self.count = entry.number
-        self.balance = Micros(self.balance + entry.amount)
+        if self.balance is not None:
+            self.balance = Micros(self.balance + entry.amount)
         self.tail.append(entry)
         if entry.key is not None:
             self.keys[entry.key] = entry
+
+    def load(self, summary: AccountSummary) -> Micros:
+        """The balance, from what the snapshot has and what follows it here.
+
+        Raises:
+            CorruptStore: they do not follow each other.
+        """
+        following = self.tail_between(summary.entries + 1, self.count)
+        if summary.entries + len(following) != self.count:
+            raise CorruptStore(
+                f"the snapshot has {summary.entries} entries of user {self.user!r}, the log has "
+                f"{len(self.tail)} that end at entry {self.count}"
+            )
+        self.balance = Micros(summary.balance + sum(entry.amount for entry in following))
+        return self.balance
 
     def forget(self, through: int) -> None:
         """Lets go of the entries up to that number: a snapshot has them."""

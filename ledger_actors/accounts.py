@@ -8,7 +8,7 @@ from ledger_actors.account import Account
 from ledger_actors.entry import Entry, LogPosition
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import Micros
-from ledger_actors.ports import NO_ACCOUNT, SnapshotStore
+from ledger_actors.ports import NO_ACCOUNT, AccountSummary, SnapshotStore
 
 PAGE_SIZE: Final = 10
 """Entries on a page of history."""
@@ -35,18 +35,14 @@ class Accounts:
 
     def balance(self, user: UserId) -> Micros:
         account = self._active.get(user)
-        if account is not None:
-            return account.balance
-        summary = self._snapshots.account(user)
-        return NO_ACCOUNT.balance if summary is None else summary.balance
+        if account is None:
+            return self._folded(user).balance
+        return self._load(account) if account.balance is None else account.balance
 
     def count(self, user: UserId) -> int:
         """How many entries the user's history has."""
         account = self._active.get(user)
-        if account is not None:
-            return account.count
-        summary = self._snapshots.account(user)
-        return NO_ACCOUNT.entries if summary is None else summary.entries
+        return self._folded(user).entries if account is None else account.count
 
     def history(self, user: UserId, page: int) -> Sequence[Entry]:
         """One page of the user's history, newest first; page 1 has the newest entries."""
@@ -73,19 +69,23 @@ class Accounts:
         """The user's account in memory, to stage entries in. `settle` ends it."""
         account = self._active.get(user)
         if account is None:
-            account = Account(user, self._snapshots.account(user) or NO_ACCOUNT)
-            self._active[user] = account
+            summary = self._folded(user)
+            account = self._active[user] = Account(user, summary.entries, summary.balance)
+        elif account.balance is None:
+            self._load(account)
         return account
 
     def apply(self, position: LogPosition, entries: Sequence[Entry]) -> None:
-        """Takes in what the log made durable at that position.
+        """Takes in what the log has at that position, without a look at the snapshot store.
 
         Raises:
             CorruptStore: the entries do not follow what is there.
         """
         active = self._active
         for entry in entries:
-            account = active.get(entry.user) or self.opened(entry.user)
+            account = active.get(entry.user)
+            if account is None:
+                account = active[entry.user] = Account(entry.user, entry.number - 1, None)
             account.apply(entry)
         self._applied.append((position, entries))
         self.unfolded += len(entries)
@@ -118,3 +118,9 @@ class Accounts:
                 del self._active[user]
         self.unfolded -= forgotten
         return forgotten > 0
+
+    def _folded(self, user: UserId) -> AccountSummary:
+        return self._snapshots.account(user) or NO_ACCOUNT
+
+    def _load(self, account: Account) -> Micros:
+        return account.load(self._folded(account.user))

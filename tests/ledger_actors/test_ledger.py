@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from ledger_actors import Credited, Entry, Ledger, Limits, open_ledger
+from ledger_actors import Credited, Entry, Ledger, Limits, LogPosition, open_ledger
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import (
     BalanceLimitReached,
@@ -332,6 +332,46 @@ class TestAfterARestart:
         with pytest.raises(CorruptStore, match=r"position 3: entry 3 .* follows entry 1"):
             async with world.ledger():
                 pass
+
+    async def test_a_log_that_does_not_follow_the_snapshot_is_reported(self, world: World) -> None:
+        async with world.ledger() as ledger:
+            for _ in range(3):
+                await ledger.credit(ANN, ONE)
+        del world.log._records[0]
+        world.log._first = LogPosition(2)
+        world.snapshots._position = LogPosition(1)
+        async with world.ledger() as ledger:
+            with pytest.raises(CorruptStore, match=r"has 0 entries of user 'ann', the log has 2"):
+                await ledger.balance(ANN)
+
+    async def test_balance_and_history_join_snapshot_and_replayed_log(self, world: World) -> None:
+        async with world.ledger() as ledger:
+            await ledger.credit(ANN, ONE)
+            await world.snapshot(ledger)
+            await ledger.credit(ANN, TWO)
+            await ledger.credit(ANN, TWO)
+        world.crash()
+        async with world.ledger() as ledger:
+            await world.snapshots.fold()
+            await ledger.adopt_snapshot()
+            await ledger.credit(ANN, ONE)
+            assert await ledger.balance(ANN) == 6_000_000
+            amounts = [entry.amount for entry in await ledger.history(ANN, 1)]
+            assert amounts == [ONE, TWO, TWO, ONE]
+
+    async def test_a_snapshot_may_overtake_a_replay_that_nobody_has_read(
+        self, world: World
+    ) -> None:
+        async with world.ledger() as ledger:
+            for _ in range(3):
+                await ledger.credit(ANN, ONE)
+        world.crash()
+        async with world.ledger() as ledger:
+            await world.snapshots.fold()
+            # The view has moved on, and the shard has not yet forgotten.
+            world.snapshots.refresh()
+            assert await ledger.balance(ANN) == 3 * ONE
+            assert len(await ledger.history(ANN, 1)) == 3
 
     async def test_a_log_of_another_number_of_shards_is_refused(self, world: World) -> None:
         async with world.ledger() as ledger:
