@@ -24,6 +24,7 @@ from ledger_actors.ledger import Ledger
 from ledger_actors.snapshotting import SnapshotTaken, keep_snapshots
 from persistence.data_directory import locked, open_or_create
 from persistence.errors import StoreError
+from persistence.mapped_memory import keep_mapping_small
 from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
@@ -114,6 +115,7 @@ async def _run_ledger(
                 on_failed=_on_snapshot_failed,
             )
         )
+        nursery.start_soon(keep_mapping_small, snapshots)
         await ledger.run()
         nursery.cancel_scope.cancel()
 

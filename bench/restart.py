@@ -137,7 +137,9 @@ async def _watch_memory(
         keys = count()
 
         def request(authority: str) -> bytes:
-            user = UserName(user_name(dice.randrange(parameters.active)))
+            # Spread over the store, so that each has pages of its own.
+            number = dice.randrange(parameters.active) * parameters.users // parameters.active
+            user = UserName(user_name(number))
             return add_request(authority, user, Micros(1), f"active-{next(keys)}")
 
         async with trio.open_nursery() as nursery:
