@@ -75,18 +75,23 @@ def measure_folding(
         )
         taken = [event for event in server.events() if event["event"] == "snapshot taken"]
         server.stop()
-    return _split(parameters, answered, [_span(event) for event in taken])
+    return split(parameters, answered, [span(event) for event in taken])
 
 
-def _span(taken: dict[str, Any]) -> tuple[int, int]:
-    """When a snapshot was folded, in nanoseconds of the wall clock."""
+def span(taken: dict[str, Any]) -> tuple[int, int]:
+    """When a snapshot was folded, in nanoseconds of the wall clock, by the server's log event."""
     end = datetime.fromisoformat(taken["timestamp"]).timestamp()
     return int((end - taken["duration_s"]) * NS_PER_S), int(end * NS_PER_S)
 
 
-def _split(
+def split(
     parameters: FoldingParameters, answered: Sequence[Timed], spans: Sequence[tuple[int, int]]
 ) -> FoldingLatencies:
+    """Tells adds that overlap with a folding apart from those that do not.
+
+    Raises:
+        BenchError: there are none of one kind.
+    """
     folding: list[int] = []
     idle: list[int] = []
     for timed in answered:

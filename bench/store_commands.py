@@ -69,8 +69,7 @@ def paging(json_file: Path | None, **parameters: Any) -> None:
 
 
 @click.command("all")
-@click.pass_context
-def everything(context: click.Context) -> None:
+def everything() -> None:
     """Run restart, folding and paging as they are by default, and write bench/report/store.json."""
     measures: list[Measure] = [
         lambda folder, progress: measure_paging(
