@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from contextlib import ExitStack
 from functools import partial
 
@@ -130,6 +131,9 @@ async def _serve_http(
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     config.keep_alive_timeout = settings.keep_alive_s
+    # Hypercorn would close a connection after so many without announcing it: the caller of the
+    # next request could not know whether it arrived.
+    config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = settings.shutdown_s
     app = create_app(Handlers(ledger), body_bytes_max=settings.body_bytes_max)
     await serve_hypercorn(app, config, shutdown_trigger=stop.wait)

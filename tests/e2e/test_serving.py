@@ -109,6 +109,14 @@ def test_an_idle_connection_is_closed_after_a_while(tmp_path: Path) -> None:
         assert connection.recv(1) == b""
 
 
+def test_a_busy_connection_is_never_closed(url: str) -> None:
+    with connect(url) as connection:
+        for _ in range(1_100):
+            connection.sendall(head(url, b"GET", b"/healthz"))
+
+            assert receive(connection).status == 200
+
+
 def shards_served(data_dir: Path, *arguments: str, wrapper: tuple[str, ...] = ()) -> int:
     with ServerProcess(data_dir, *arguments, wrapper=wrapper) as server:
         return int(server.wait_for_event("listening")["shards"])
