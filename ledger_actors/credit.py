@@ -37,6 +37,7 @@ class Credit:
         Raises:
             Refused: it was refused, and nothing changed.
             Unavailable: it was not taken now; `ShardRestarted` leaves open whether it counted.
+            CorruptStore: what is stored of the user is not what was written; nothing changed.
             LogFailed: the log failed; whether it counted shows after recovery.
         """
         await self._settled.wait()

@@ -95,21 +95,16 @@ class Ledger:
         """
         Raises:
             Unavailable: the ledger is recovering.
+            CorruptStore: what is stored of the user is not what was written.
         """
         return (await self._accounts(user)).balance(user)
 
     async def history(self, user: UserId, page: int) -> Sequence[Entry]:
         """One page of the user's history, newest first, `PAGE_SIZE` entries long.
 
-        Raises:
-            Unavailable: the ledger is recovering.
+        Raises: as `balance`.
         """
         return (await self._accounts(user)).history(user, page)
-
-    @property
-    def snapshot_position(self) -> LogPosition:
-        """What snapshots cover, as far as the shards know."""
-        return self._snapshots.position
 
     @property
     def unfolded_entries(self) -> int:

@@ -164,22 +164,27 @@ class _Staging:
 
     def take(self, credit: Credit, clock: Clock) -> None:
         """Stages the credit, or answers it where its outcome is known."""
-        if credit.key is not None:
-            recorded = self._accounts.recorded(credit.user, credit.key)
-            if recorded is not None:
-                _answer_recorded(credit, recorded)
-                return
-            leader = self._keys.get((credit.user, credit.key))
-            if leader is not None:
-                self.followers.append((credit, leader))
-                return
+        try:
+            if credit.key is None or not self._is_repeated(credit, credit.key):
+                self._stage(credit, clock)
+        except (Refused, CorruptStore) as error:
+            # What is stored of one user says nothing against the others.
+            credit.fail(error)
+
+    def _is_repeated(self, credit: Credit, key: IdempotencyKey) -> bool:
+        recorded = self._accounts.recorded(credit.user, key)
+        if recorded is not None:
+            _answer_recorded(credit, recorded)
+            return True
+        leader = self._keys.get((credit.user, key))
+        if leader is not None:
+            self.followers.append((credit, leader))
+        return leader is not None
+
+    def _stage(self, credit: Credit, clock: Clock) -> None:
         account = self._accounts.opened(credit.user)
         self._opened.add(credit.user)
-        try:
-            entry = account.stage(credit.amount, clock.now(), credit.key)
-        except Refused as error:
-            credit.fail(error)
-            return
+        entry = account.stage(credit.amount, clock.now(), credit.key)
         self.staged.append((credit, entry))
         if credit.key is not None:
             self._keys[credit.user, credit.key] = entry

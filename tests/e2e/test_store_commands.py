@@ -16,7 +16,7 @@ from raw_http import balance, credit
 from bench.server_process import ServerProcess
 from ledger_actors import Entry, IdempotencyKey, LogPosition, Micros, Timestamp, UserId
 from persistence.record import key_of
-from persistence.snapshot_format import entry_key, pack_entry, request_key
+from persistence.snapshot_format import account_key, entry_key, pack_entry, request_key
 
 AMOUNT = b'{"amount":1}'
 FOLDED = 5
@@ -339,3 +339,18 @@ def test_a_lost_record_is_refused_at_start(store: Path) -> None:
     finished = bitburst("serve", "--port", "0", "--data-dir", store)
 
     assert_refused(finished, "position 7 is missing")
+
+
+def test_a_damaged_account_is_never_served_and_the_others_are(store: Path) -> None:
+    change(store / "snapshot", account_key(USER), lambda _: b"\xc1")
+    with ServerProcess(store) as server:
+        refused = [
+            balance(server.url, USER),
+            credit(server.url, USER, AMOUNT),
+            credit(server.url, "logged-6", AMOUNT),
+        ]
+
+        assert [reply.status for reply in refused] == [500, 500, 200]
+        assert refused[0].message == "what is stored of this user cannot be trusted"
+        server.wait_for_event("the store is damaged")
+        assert "Traceback" not in server.output()

@@ -22,6 +22,7 @@ from ledger_actors.errors import (
 )
 from ledger_actors.identity import IdempotencyKey, ShardId, UserId
 from ledger_actors.money import MICROS_MAX, Micros
+from ledger_actors.ports import AccountSummary
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots, disk_full
 
 ANN = UserId("ann")
@@ -418,6 +419,25 @@ class TestWithASnapshot:
             assert (await in_flight.outcome()).entry.number == 2
             assert await ledger.balance(ANN) == 3_000_000
             assert (await ledger.credit(ANN, ONE, KEY)).replayed
+
+
+async def test_a_user_whose_account_cannot_be_read_does_not_trouble_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(user: UserId) -> AccountSummary | None:
+        if user == ANN:
+            raise CorruptStore("damaged")
+        return None
+
+    monkeypatch.setattr(world.snapshots, "account", unreadable)
+    async with world.ledger() as ledger:
+        credits_ = [ledger.submit(user, ONE) for user in (BOB, ANN, BOB)]
+        outcomes = [await outcome_of(credit.outcome) for credit in credits_]
+        assert isinstance(outcomes[1], CorruptStore)
+        assert await ledger.balance(BOB) == TWO
+        with pytest.raises(CorruptStore):
+            await ledger.balance(ANN)
+        assert world.restarts == []
 
 
 class TestWhenAShardRaises:
