@@ -92,7 +92,7 @@ def show(user: str, entries: int, data_dir: Path, as_json: bool) -> None:
         return
     console = Console()
     console.print(
-        f"{account.user}: ${format_fixed(account.balance)} in {account.count} entries",
+        f"{_printable(account.user)}: ${format_fixed(account.balance)} in {account.count} entries",
         markup=False,
         highlight=False,
     )
@@ -137,9 +137,17 @@ def _lines(record: Record, as_json: bool) -> Iterator[str]:
                 key = "" if entry.key is None else f"  key {entry.key}"
                 yield (
                     f"{record.position:>8}  {format_timestamp(entry.timestamp)}  "
-                    f"shard {shard:<4} {entry.user} #{entry.number} "
+                    f"shard {shard:<4} {_printable(entry.user)} #{entry.number} "
                     f"+{format_fixed(entry.amount)}{key}"
                 )
+
+
+def _printable(text: str) -> str:
+    """The text with control characters escaped: callers choose it, and a terminal obeys it."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def _entry_fields(entry: Entry) -> dict[str, Any]:

@@ -137,6 +137,16 @@ def test_commands_print_for_people_too(data_dir: Path) -> None:
     assert shown.startswith(f"{USER}: $5.000000 in 5 entries")
 
 
+def test_what_callers_chose_cannot_command_a_terminal(server: ServerProcess) -> None:
+    credit(server.url, "%1b%5b2Jred", AMOUNT)
+
+    printed = bitburst("log", "--data-dir", server.data_dir).output
+    printed += bitburst("show", "--data-dir", server.data_dir, "\x1b[2Jred").output
+
+    assert "\x1b" not in printed
+    assert printed.count("\\x1b[2Jred") == 2
+
+
 def test_log_of_positions_that_were_cut_is_refused(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", "--snapshot-entries", "1") as server:
         for _ in range(3):
