@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from api import wire
-from api.problems import BadRequest, UnsupportedMediaType, problem_of
+from api.problems import RETRY_AFTER_S, BadRequest, UnsupportedMediaType, problem_of
 from ledger_actors import Ledger, Micros
 from ledger_actors.errors import LedgerError
 
@@ -72,7 +72,9 @@ class Handlers:
     async def readyz(self) -> Answer:
         """`GET /readyz`: recovered, and the log can be written."""
         reason = self._ledger.not_ready
-        return answer_message(200, "ready") if reason is None else answer_message(503, reason, 1)
+        if reason is not None:
+            return answer_message(503, reason, RETRY_AFTER_S)
+        return answer_message(200, "ready")
 
 
 def answer_message(status: int, message: str, retry_after_s: int | None = None) -> Answer:

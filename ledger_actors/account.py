@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ledger_actors.entry import Entry, Timestamp
+from ledger_actors.entry import Entry, Timestamp, out_of_order
 from ledger_actors.errors import BalanceLimitReached, CorruptStore
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import MICROS_MAX, Micros
@@ -62,9 +62,7 @@ class Account:
             CorruptStore: it is not the entry that comes next.
         """
         if entry.number != self.count + 1:
-            raise CorruptStore(
-                f"entry {entry.number} of user {self.user!r} follows entry {self.count}"
-            )
+            raise out_of_order(entry, self.count)
         self.count = entry.number
         if self.balance is not None:
             self.balance = Micros(self.balance + entry.amount)

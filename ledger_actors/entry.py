@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, NewType
 
+from ledger_actors.errors import CorruptStore
 from ledger_actors.identity import IdempotencyKey, ShardId, UserId
 from ledger_actors.money import Micros
 
@@ -49,3 +50,8 @@ class Record(NamedTuple):
     def weight(self) -> int:
         """What it counts where reading is bounded by entries: its own, and at least one."""
         return max(sum(len(batch.entries) for batch in self.batches), 1)
+
+
+def out_of_order(entry: Entry, count: int) -> CorruptStore:
+    """What is wrong with an entry that is not the next of a history that has so many."""
+    return CorruptStore(f"entry {entry.number} of user {entry.user!r} follows entry {count}")

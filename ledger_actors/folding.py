@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from struct import Struct
 
-from ledger_actors.entry import Entry
-from ledger_actors.errors import CorruptStore
+from ledger_actors.entry import Entry, out_of_order
 from ledger_actors.identity import UserId
 from ledger_actors.money import Micros
 from ledger_actors.ports import NO_ACCOUNT, AccountSummary
@@ -40,9 +39,7 @@ def extended(summary: AccountSummary, entry: Entry) -> AccountSummary:
         CorruptStore: it is not the entry that comes next.
     """
     if entry.number != summary.entries + 1:
-        raise CorruptStore(
-            f"entry {entry.number} of user {entry.user!r} follows entry {summary.entries}"
-        )
+        raise out_of_order(entry, summary.entries)
     return AccountSummary(
         Micros(summary.balance + entry.amount),
         entry.number,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from ledger_actors.entry import BEGINNING, Entry, LogPosition
+from ledger_actors.entry import BEGINNING, Entry, LogPosition, out_of_order
 from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import extended
 from ledger_actors.identity import IdempotencyKey, UserId, shard_of
@@ -150,9 +150,7 @@ def _check_follows(
     if count is None:
         count = (view.account(user) or NO_ACCOUNT).entries
     if entry.number != count + 1:
-        raise CorruptStore(
-            _at(stored, f"entry {entry.number} of user {user!r} follows entry {count}")
-        )
+        raise CorruptStore(_at(stored, str(out_of_order(entry, count))))
     counts[user] = entry.number
     if entry.key is not None:
         if (user, entry.key) in requests or view.recorded(user, entry.key) is not None:
