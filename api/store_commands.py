@@ -157,6 +157,7 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
         "amount": format_fixed(entry.amount),
         "timestamp": format_timestamp(entry.timestamp),
         "key": entry.key,
+        "reference": entry.reference,
     }
 
 

@@ -7,9 +7,11 @@ from ledger_actors.credit import Credit, Credited
 from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Record, Timestamp
 from ledger_actors.identity import (
     IdempotencyKey,
+    Reference,
     ShardId,
     UserId,
     idempotency_key,
+    reference,
     shard_of,
     user_id,
 )
@@ -30,6 +32,7 @@ __all__ = [
     "Micros",
     "Record",
     "Recovered",
+    "Reference",
     "ShardId",
     "Timestamp",
     "UserId",
@@ -38,6 +41,7 @@ __all__ = [
     "idempotency_key",
     "micros_from_decimal",
     "open_ledger",
+    "reference",
     "shard_of",
     "user_id",
 ]

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import NamedTuple, NewType
 
 from ledger_actors.errors import CorruptStore
-from ledger_actors.identity import IdempotencyKey, ShardId, UserId
+from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId
 from ledger_actors.money import Micros
 
 Timestamp = NewType("Timestamp", int)
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     amount: Micros
     timestamp: Timestamp
     key: IdempotencyKey | None
+    reference: Reference | None = None
 
 
 class Batch(NamedTuple):

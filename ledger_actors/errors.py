@@ -28,12 +28,16 @@ class InvalidIdempotencyKey(Refused):
     """The idempotency key is not 1 to 255 printable ASCII characters."""
 
 
+class InvalidReference(Refused):
+    """The reference is not 1 to 255 bytes of UTF-8."""
+
+
 class BalanceLimitReached(Refused):
     """The credit would take the balance past 2^63-1 micro-dollars."""
 
 
 class IdempotencyKeyReused(Refused):
-    """The idempotency key was used before with another amount."""
+    """The idempotency key was used before with another amount or another reference."""
 
 
 class Unavailable(LedgerError):

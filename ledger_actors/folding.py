@@ -50,9 +50,11 @@ def extended(summary: AccountSummary, entry: Entry) -> AccountSummary:
 def history_digest(before: bytes, entry: Entry) -> bytes:
     """A hash over a user's history up to this entry, from the hash up to the entry before it.
 
-    It holds number, amount, timestamp and idempotency key, so a snapshot shows by itself, long
+    It holds number, amount, timestamp, idempotency key and reference, so a snapshot shows by itself, long
     after its log was cut, that no entry and no key of it was changed or lost. BLAKE2b, RFC 7693.
     """
     fixed = _FIXED_PART.pack(entry.number, entry.amount, entry.timestamp)
     key = b"" if entry.key is None else entry.key.encode()
-    return blake2b(before + fixed + key, digest_size=DIGEST_BYTES).digest()
+    # A key has no zero byte, so key and reference cannot be taken for each other.
+    reference = b"" if entry.reference is None else b"\0" + entry.reference.encode()
+    return blake2b(before + fixed + key + reference, digest_size=DIGEST_BYTES).digest()

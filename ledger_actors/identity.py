@@ -3,14 +3,17 @@
 from typing import Final, NewType
 from zlib import crc32
 
-from ledger_actors.errors import InvalidIdempotencyKey, InvalidUser
+from ledger_actors.errors import InvalidIdempotencyKey, InvalidReference, InvalidUser
 
 UserId = NewType("UserId", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
+Reference = NewType("Reference", str)
+"""What the caller calls the transaction; the ledger keeps it and makes nothing of it."""
 ShardId = NewType("ShardId", int)
 
 USER_ID_BYTES_MAX: Final = 128
 IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
+REFERENCE_BYTES_MAX: Final = 255
 
 
 def user_id(text: str) -> UserId:
@@ -42,6 +45,23 @@ def idempotency_key(text: str) -> IdempotencyKey:
     if not (text.isascii() and text.isprintable()):
         raise InvalidIdempotencyKey("idempotency key must be printable ASCII")
     return IdempotencyKey(text)
+
+
+def reference(text: str) -> Reference:
+    """The text as a reference.
+
+    Raises:
+        InvalidReference: it is empty, is no UTF-8, or is longer than `REFERENCE_BYTES_MAX` bytes.
+    """
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidReference("reference must be UTF-8") from None
+    if not 1 <= length <= REFERENCE_BYTES_MAX:
+        raise InvalidReference(
+            f"reference must be 1 to {REFERENCE_BYTES_MAX} bytes of UTF-8, not {length}"
+        )
+    return Reference(text)
 
 
 def shard_of(user: UserId, shards: int) -> ShardId:

@@ -3,7 +3,7 @@
     version   1 byte    FORMAT_VERSION
     position  8 bytes   big-endian, as the key it is stored under
     previous  32 bytes  the digest of the record before it; zeros before the first
-    payload             msgpack: [[shard, [[user, number, amount, timestamp, key], …]], …]
+    payload             msgpack: [[shard, [[user, number, amount, timestamp, key, reference], …]], …]
     digest    32 bytes  SHA-256 (FIPS 180-4) of all of the above
 
 The digest is the record's own checksum and what the next record names, so a record that was
@@ -85,7 +85,5 @@ def decode(position: LogPosition, value: bytes) -> StoredRecord:
     if written_position != position:
         raise CorruptStore(f"log record at position {position} was written at {written_position}")
     packed = msgpack.unpackb(memoryview(value)[_HEADER.size : -DIGEST_BYTES], use_list=False)
-    batches = [
-        Batch(shard, [Entry._make(fields) for fields in entries]) for shard, entries in packed
-    ]
+    batches = [Batch(shard, [Entry(*fields) for fields in entries]) for shard, entries in packed]
     return StoredRecord(Record(position, batches), previous, digest)

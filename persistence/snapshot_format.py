@@ -4,7 +4,7 @@ One tree, sorted by user, so that all that is known of a user lies together:
 
     len uid 00           account  [balance, count, digest]
     len uid 01 key       request  number of the entry that it made
-    len uid 02 number    entry    [amount, timestamp]
+    len uid 02 number    entry    [amount, timestamp], and the reference where there is one
     00 "head"            head     [format version, position, digest, users, entries]
 
 `len` is one byte (user ids are 1 to 128 bytes), numbers are 8 bytes big-endian, values msgpack.
@@ -119,17 +119,19 @@ def unpack_account(user: UserId, value: bytes) -> AccountSummary:
 
 
 def pack_entry(entry: Entry) -> bytes:
-    return _pack((entry.amount, entry.timestamp))
+    if entry.reference is None:
+        return _pack((entry.amount, entry.timestamp))
+    return _pack((entry.amount, entry.timestamp, entry.reference))
 
 
 def unpack_entry(
     user: UserId, number: int, value: bytes, key: IdempotencyKey | None = None
 ) -> Entry:
     try:
-        amount, timestamp = unpackb(value)
+        amount, timestamp, *reference = unpackb(value)
+        return Entry(user, number, amount, timestamp, key, *reference)
     except (ValueError, TypeError):
         raise _unreadable(f"entry {number} of user {user!r}", value) from None
-    return Entry(user, number, amount, timestamp, key)
 
 
 def pack_request(number: int) -> bytes:

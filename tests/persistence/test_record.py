@@ -16,6 +16,7 @@ entries = st.builds(
     amount=st.integers(1, MICROS_MAX).map(Micros),
     timestamp=st.integers(0, 2**53).map(Timestamp),
     key=st.none() | ascii_text.map(IdempotencyKey),
+    reference=st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
 )
 batches = st.lists(
     st.builds(

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_actors import Batch, Entry, IdempotencyKey, LogPosition, Micros, ShardId, UserId
+from ledger_actors import (
+    Batch,
+    Entry,
+    IdempotencyKey,
+    LogPosition,
+    Micros,
+    Reference,
+    ShardId,
+    UserId,
+)
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import fold
@@ -31,7 +40,8 @@ def entries_of(drawn: list[tuple[UserId, int, bool]]) -> list[Entry]:
     for at, (user, amount, keyed) in enumerate(drawn):
         counts[user] += 1
         key = IdempotencyKey(f"key {at}") if keyed else None
-        entries.append(Entry(user, counts[user], Micros(amount), Timestamp(at), key))
+        reference = Reference(f"order {at}") if at % 3 == 0 else None
+        entries.append(Entry(user, counts[user], Micros(amount), Timestamp(at), key, reference))
     return entries
 
 
