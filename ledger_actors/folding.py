@@ -50,8 +50,9 @@ def extended(summary: AccountSummary, entry: Entry) -> AccountSummary:
 def history_digest(before: bytes, entry: Entry) -> bytes:
     """A hash over a user's history up to this entry, from the hash up to the entry before it.
 
-    It holds number, amount, timestamp, idempotency key and reference, so a snapshot shows by itself, long
-    after its log was cut, that no entry and no key of it was changed or lost. BLAKE2b, RFC 7693.
+    It holds number, amount, timestamp, idempotency key and reference, so a snapshot shows by
+    itself, long after its log was cut, that no entry and no key of it was changed or lost.
+    BLAKE2b, RFC 7693.
     """
     fixed = _FIXED_PART.pack(entry.number, entry.amount, entry.timestamp)
     key = b"" if entry.key is None else entry.key.encode()

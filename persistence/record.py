@@ -3,7 +3,8 @@
     version   1 byte    FORMAT_VERSION
     position  8 bytes   big-endian, as the key it is stored under
     previous  32 bytes  the digest of the record before it; zeros before the first
-    payload             msgpack: [[shard, [[user, number, amount, timestamp, key, reference], …]], …]
+    payload             msgpack: [[shard, [entry, …]], …], where an entry is
+                        [user, number, amount, timestamp, key, reference]
     digest    32 bytes  SHA-256 (FIPS 180-4) of all of the above
 
 The digest is the record's own checksum and what the next record names, so a record that was
