@@ -11,6 +11,7 @@ import trio
 from rich.console import Console
 
 from bench.caller import RetryPolicy
+from bench.comparison.command import compare
 from bench.errors import BenchError, UnusableError
 from bench.http_client import allow_connections, parse_origin
 from bench.progress import ProgressBar
@@ -124,7 +125,7 @@ def _write_files(simulation: Simulation, json_file: Path | None, plot_file: Path
         plot_simulation(simulation, plot_file)
 
 
-for command in (restart, folding, paging, everything):
+for command in (restart, folding, paging, everything, compare):
     main.add_command(command)
 
 

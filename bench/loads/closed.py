@@ -4,7 +4,6 @@ import time
 from array import array
 from typing import Final
 
-from bench.http_client import Address
 from bench.latency import NS_PER_S, percentiles
 from bench.loads.lean_client import LeanClient
 from bench.loads.outcome import Outcome
@@ -21,20 +20,6 @@ def first_request(plan: Plan, authority: str) -> bytes:
     if plan.load is Load.EMPTY:
         return RequestMaker(plan, authority)()
     return readiness_request(authority)
-
-
-def ask_closed(
-    address: Address, authority: str, plan: Plan, connections: int, seconds: float
-) -> Outcome:
-    """Opens connections, and asks over all of them for that long.
-
-    Raises:
-        ConnectionLostError: they could not be opened.
-        UnreadableAnswerError: what came was no HTTP.
-    """
-    with LeanClient(address) as client:
-        client.open(connections, first_request(plan, authority), OPEN_SECONDS_MAX)
-        return ask_over(client, connections, RequestMaker(plan, authority), seconds)
 
 
 def ask_over(client: LeanClient, active: int, make: RequestMaker, seconds: float) -> Outcome:

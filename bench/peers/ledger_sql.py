@@ -63,4 +63,4 @@ SELECT 'user-' || lpad(number::text, 7, '0'), md5(random()::text), 1 + (random()
 FROM generate_series(1, {rounds}), generate_series(0, {users} - 1) AS number;
 INSERT INTO balances SELECT user_id, sum(amount_micros) FROM transactions GROUP BY user_id;
 """
-SETTLE: Final = "VACUUM ANALYZE; CHECKPOINT;"
+SETTLE: Final = ("VACUUM ANALYZE", "CHECKPOINT")

@@ -11,6 +11,7 @@ from bench.loads.outcome import Outcome
 from bench.peers import ledger_sql
 from bench.peers.postgres import Postgres
 
+PGBENCH: Final = "pgbench -M prepared"
 SECONDS_OVER_MAX: Final = 60.0
 _DONE = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 _RATE = re.compile(r"^tps = ([0-9.]+) \(without initial connection time\)", re.MULTILINE)
@@ -85,7 +86,7 @@ def read_pgbench(output: str, rows: int) -> Outcome:
         raise LoadFailedError(f"pgbench said nothing that can be read: {output[-300:]!r}")
     transactions, errors = int(done[1]), int(failed[1]) if failed else 0
     return Outcome(
-        generator="pgbench -M prepared",
+        generator=PGBENCH,
         answered=transactions * rows,
         seconds=transactions / float(rate[1]),
         errors=errors,
