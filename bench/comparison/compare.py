@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from bench.comparison.bulk_contest import compare_bulk
+from bench.comparison.connections_contest import compare_connections
 from bench.comparison.contest import Told
 from bench.comparison.figure import Results
+from bench.comparison.growth_contest import compare_growth
+from bench.comparison.latency_contest import compare_latency
 from bench.comparison.requests_contest import compare_adds, compare_reads
 from bench.comparison.setting import Chosen, Setting
 from bench.comparison.stage import Stage
@@ -17,6 +21,10 @@ Contest = Callable[[Stage], None]
 CONTESTS: Final[tuple[tuple[frozenset[Chosen], Contest], ...]] = (
     (frozenset({Chosen.ADD, Chosen.KEYED}), compare_adds),
     (frozenset({Chosen.BALANCE, Chosen.HISTORY, Chosen.MIX}), compare_reads),
+    (frozenset({Chosen.BULK}), compare_bulk),
+    (frozenset({Chosen.LATENCY}), compare_latency),
+    (frozenset({Chosen.CONNECTIONS}), compare_connections),
+    (frozenset({Chosen.GROWTH}), compare_growth),
 )
 
 

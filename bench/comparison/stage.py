@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bench.comparison.contest import Told
 from bench.comparison.figure import Results, Sample
@@ -24,6 +24,7 @@ from bench.store_builder import StoreBuilder
 ROUNDS: Final = 12
 """Entries of each user before a load: more than a page of history."""
 LEDGER: Final = "ledger"
+T = TypeVar("T")
 ASKED_OVER_HTTP: Final = frozenset(
     {Chosen.ADD, Chosen.KEYED, Chosen.BALANCE, Chosen.HISTORY, Chosen.MIX}
 )
@@ -79,7 +80,7 @@ class Stage:
             rest(server)
             yield server
 
-    def measure(self, peer: Peer, run: Callable[[Started], Outcome]) -> tuple[Outcome, Busy]:
+    def measure(self, peer: Peer, run: Callable[[Started], T]) -> tuple[T, Busy]:
         """Wakes the peer, has it measured, and says how busy the cores were in the timed part.
 
         Raises: what `run` raises.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.closed_loop import Timed
-from bench.http_client import Address
 from bench.latency import NS_PER_S, nearest_rank, percentiles
 from bench.loads.closed import OPEN_SECONDS_MAX, first_request
+from bench.loads.generator import Site, Started
 from bench.loads.lean_client import LeanClient
 from bench.loads.outcome import Outcome
 from bench.loads.requests import Plan, RequestMaker
@@ -29,12 +29,12 @@ class OpenLoopOutcome:
 
 
 def ask_on_schedule(
-    address: Address,
-    authority: str,
+    where: Site,
     plan: Plan,
     connections: int,
     per_second: float,
     seconds: float,
+    started: Started,
 ) -> OpenLoopOutcome:
     """Sends requests at that rate for that long, and waits for the last answers.
 
@@ -43,9 +43,10 @@ def ask_on_schedule(
         UnreadableAnswerError: what came was no HTTP.
     """
     schedule = Schedule(arrivals(per_second, seconds, plan.seed), connections)
-    make = RequestMaker(plan, authority)
-    with LeanClient(address) as client:
-        client.open(connections, first_request(plan, authority), OPEN_SECONDS_MAX)
+    make = RequestMaker(plan, where.authority)
+    with LeanClient(where.address) as client:
+        client.open(connections, first_request(plan, where.authority), OPEN_SECONDS_MAX)
+        started()
         started_wall_ns, started_ns = time.time_ns(), time.perf_counter_ns()
         give_up_ns = round((seconds + LAST_ANSWER_SECONDS_MAX) * NS_PER_S)
         refused, first_error = _drive(client, schedule, make, started_ns, give_up_ns)

@@ -39,9 +39,10 @@ def single_add(users: int) -> Script:
     )
 
 
-def many_adds(users: int, rows: int) -> Script:
-    """So many adds with fresh keys in one statement."""
-    statement = ledger_sql.ADD_MANY.format(users=users, run="(:run)", rows=rows)
+def many_adds(users: int, rows: int, *, balances: bool) -> Script:
+    """So many adds with fresh keys in one statement, with their balances or without."""
+    sql = ledger_sql.ADD_MANY if balances else ledger_sql.INSERT_MANY
+    statement = sql.format(users=users, run="(:run)", rows=rows)
     return Script(f"\\set run random(1, 9000000000000000000)\n{statement};\n", rows)
 
 
