@@ -10,6 +10,9 @@ from typing import Any, Final
 import psutil
 
 BOTTLENECK_SHARE: Final = 0.95
+DISTURBED_SHARE: Final = 0.15
+READINGS_MAX: Final = 10
+READING_INTERVAL_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Busy:
         """Whether the load generator had no time left while the server had: the server is faster
         than was measured."""
         return self.load_core >= BOTTLENECK_SHARE > self.server_core
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others than the peer took much of its core: the peer is faster than measured."""
+        return self.server_core - self.server_processes > DISTURBED_SHARE
 
 
 def choose_cores() -> Cores:
@@ -75,12 +83,19 @@ class CoreWatch:
         """How busy they were."""
         after_s = psutil.cpu_times(percpu=True)
         shares = [_busy_share(*times) for times in zip(self._cores_s, after_s, strict=True)]
-        used_s = self._used_s() - self._processes_s
         elapsed_s = time.perf_counter() - self._started
+        used_s = self._used_s() - self._processes_s
         return Busy(shares[self._cores.server], shares[self._cores.load], used_s / elapsed_s)
 
     def _used_s(self) -> float:
-        return sum(_cpu_seconds(pid) for pid in self._pids())
+        for _ in range(READINGS_MAX):
+            pids = set(self._pids())
+            used_s = sum(_cpu_seconds(pid) for pid in pids)
+            # A process that ends in between would count for itself and its parent, or not at all.
+            if set(self._pids()) == pids:
+                break
+            time.sleep(READING_INTERVAL_S)
+        return used_s
 
 
 def _busy_share(before: Any, after: Any) -> float:

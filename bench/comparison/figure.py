@@ -71,8 +71,26 @@ class Figure:
     @property
     def load_bound(self) -> bool:
         """Whether in most repetitions the load generator was the bottleneck."""
-        bound = [sample.busy is not None and sample.busy.load_bound for sample in self.samples]
-        return 2 * sum(bound) > len(bound)
+        return self._mostly([busy.load_bound for busy in self.busy])
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether in most repetitions others took much of the peer's core."""
+        return self._mostly([busy.disturbed for busy in self.busy])
+
+    @property
+    def busy(self) -> list[Busy]:
+        """How busy the cores were, where that was watched."""
+        return [sample.busy for sample in self.samples if sample.busy is not None]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What must be known to judge it."""
+        bound = ("generator-bound",) if self.load_bound else ()
+        return (*bound, "disturbed") if self.disturbed else bound
+
+    def _mostly(self, told: Sequence[bool]) -> bool:
+        return 2 * sum(told) > len(self.samples)
 
 
 def ratio(over: Figure, under: Figure) -> Spread:

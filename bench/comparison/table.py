@@ -59,8 +59,8 @@ def _target_row(judged: Judged) -> tuple[str, ...]:
     verdict = str(judged.verdict)
     if judged.figure is not None and judged.figure.errors:
         verdict += f", {judged.figure.errors:,} errors"
-    if judged.figure is not None and judged.figure.load_bound:
-        verdict += ", generator-bound"
+    flags = {flag for one in (judged.figure, judged.against) if one for flag in one.flags}
+    verdict = ", ".join((verdict, *sorted(flags)))
     ours = "" if judged.figure is None else _value(judged.figure)
     against = "" if judged.against is None else f"{target.against_text}: {_value(judged.against)}"
     reached = ""
@@ -75,16 +75,15 @@ def _value(figure: Figure) -> str:
 
 
 def _figure_row(figure: Figure) -> tuple[str, ...]:
-    busy = [sample.busy for sample in figure.samples if sample.busy is not None]
     seconds = sum(sample.seconds for sample in figure.samples)
     return (
         *figure.name,
         *(ratio_text(figure.spread), figure.unit, f"{figure.errors:,}", figure.generator),
         f"{len(figure.samples)} {TIMES} {seconds / len(figure.samples):.1f}",
-        _share([one.server_core for one in busy]),
-        _share([one.server_processes for one in busy]),
-        _share([one.load_core for one in busy]),
-        "GENERATOR-BOUND" if figure.load_bound else "",
+        _share([one.server_core for one in figure.busy]),
+        _share([one.server_processes for one in figure.busy]),
+        _share([one.load_core for one in figure.busy]),
+        ", ".join(figure.flags),
     )
 
 

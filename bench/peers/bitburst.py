@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.errors import PeerFailedError
 from bench.peers.peer import family
 from bench.server_process import ServerProcess
 
@@ -15,7 +16,18 @@ class BitBurst:
         self._process = ServerProcess(data_dir, *flags)
 
     def __enter__(self) -> "BitBurst":
-        self._process.start()
+        """
+        Raises:
+            PeerFailedError: the server did not start.
+        """
+        try:
+            self._process.start()
+        except AssertionError as error:
+            self._process.kill()
+            raise PeerFailedError(str(error)) from None
+        except BaseException:
+            self._process.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
