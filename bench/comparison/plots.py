@@ -39,7 +39,8 @@ def plots(results: Results) -> list[tuple[str, str]]:
     """Titles and SVG documents, of all that was measured enough for."""
     found = [
         ("Reached, of what was to be reached", _plot_targets(results)),
-        ("Rates", _plot_rates(results)),
+        ("Requests", _plot_rates(results, frozenset({"requests/s", "inserts/s"}))),
+        ("Bulk", _plot_rates(results, frozenset({"credits/s", "rows/s"}))),
         ("Latency on schedule", _plot_latencies(results)),
         ("Adds by number of users in the store", _plot_growth(results)),
     ]
@@ -61,8 +62,8 @@ def _plot_targets(results: Results) -> str | None:
             for value in (one.reached.least, one.reached.median, one.reached.most)
         ]
         colour = COLOURS[BITBURST] if one.verdict is Verdict.REACHED else "#922b21"
-        axes.barh(row, ends[1], color=colour, alpha=0.75)
-        axes.plot([min(ends), max(ends)], [row, row], color="black", linewidth=1)
+        axes.plot([min(ends), max(ends)], [row, row], color=colour, linewidth=2)
+        axes.plot(ends[1], row, marker="D", color=colour)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     _label_rows(axes, [f"{one.target.what}, {one.target.text}" for one in measured])
     axes.set_xscale("log")
@@ -70,18 +71,18 @@ def _plot_targets(results: Results) -> str | None:
     return _svg(picture)
 
 
-def _plot_rates(results: Results) -> str | None:
-    figures = [figure for figure in results.figures.values() if figure.unit.endswith("/s")]
+def _plot_rates(results: Results, units: frozenset[str]) -> str | None:
+    figures = [figure for figure in results.figures.values() if figure.unit in units]
     if not figures:
         return None
-    figures.sort(key=lambda figure: (figure.unit != "requests/s", figure.name.what))
+    figures.sort(key=lambda figure: (figure.name.what, figure.name.peer))
     picture, axes = _picture(len(figures))
     for row, figure in enumerate(figures):
         spread = figure.spread
         axes.barh(row, spread.median, color=COLOURS[figure.name.peer], alpha=0.75)
         axes.plot([spread.least, spread.most], [row, row], color="black", linewidth=1)
     _label_rows(axes, [f"{one.name.what} — {one.name.peer}" for one in figures])
-    axes.set_xscale("log")
+    axes.set_xlim(left=0)
     axes.set_xlabel("a second")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     return _svg(picture)
