@@ -15,7 +15,9 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as serve_hypercorn
 
 from api.app import create_app
+from api.fast_lane import FastLane
 from api.handlers import Handlers
+from api.hypercorn_server import open_hypercorn_server
 from api.settings import Settings
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
@@ -125,9 +127,44 @@ async def _serve_http(
     ledger: Ledger, listener: socket.socket, settings: Settings, stop: trio.Event
 ) -> None:
     """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
+    handlers = Handlers(ledger)
+    app = create_app(
+        handlers,
+        body_bytes_max=settings.body_bytes_max,
+        bulk_bytes_max=settings.bulk_bytes_max,
+        body_timeout_s=settings.request_timeout_s,
+    )
+    config = _hypercorn_config(settings)
+    if settings.server == "hypercorn":
+        # Hypercorn closes what it is given, so it is given its own.
+        config.bind = [f"fd://{os.dup(listener.fileno())}"]
+        await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
+    else:
+        async with open_hypercorn_server(app, config) as hypercorn:
+            lane = FastLane(
+                listener,
+                handlers,
+                hypercorn,
+                body_bytes_max=settings.body_bytes_max,
+                bulk_bytes_max=settings.bulk_bytes_max,
+                connections_max=settings.connections_max,
+                request_timeout_s=settings.request_timeout_s,
+                keep_alive_s=settings.keep_alive_s,
+            )
+            await _serve_lane(lane, stop, settings.shutdown_s)
+    ledger.close()
+
+
+async def _serve_lane(lane: FastLane, stop: trio.Event, shutdown_s: float) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.serve)
+        await stop.wait()
+        lane.stop()
+        nursery.cancel_scope.deadline = trio.current_time() + shutdown_s
+
+
+def _hypercorn_config(settings: Settings) -> Config:
     config = Config()
-    # Hypercorn closes what it is given, so it is given its own.
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     config.keep_alive_timeout = settings.keep_alive_s
@@ -135,9 +172,7 @@ async def _serve_http(
     # next request could not know whether it arrived.
     config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = settings.shutdown_s
-    app = create_app(Handlers(ledger), body_bytes_max=settings.body_bytes_max)
-    await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
-    ledger.close()
+    return config
 
 
 async def _stop_on_signal(

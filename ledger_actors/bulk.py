@@ -45,6 +45,9 @@ class Bulk:
     def settled(self) -> bool:
         return self._unsettled == 0
 
+    def __len__(self) -> int:
+        return len(self._route)
+
     def outcomes(self) -> Sequence[Outcome]:
         """One for each request, in order, once all are settled."""
         of_shard = {shard: iter(part.outcomes) for shard, part in self.parts.items()}

@@ -161,6 +161,10 @@ class Ledger:
         """
         return (await self._accounts(user)).history(user, page)
 
+    async def wait_rebuilt(self, user: UserId) -> None:
+        """Returns when the user's shard is not, or no more, being rebuilt."""
+        await self._accounts(user)
+
     @property
     def unfolded_entries(self) -> int:
         """Entries in memory that no snapshot has."""
