@@ -82,8 +82,10 @@ def create_app(
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
-        is_bulk = request.path == BULK_PATH
-        return _refuse(error, bulk_bytes_max if is_bulk else body_bytes_max)
+        if error.code == 413:
+            bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
+            return _respond(answer_message(413, f"the body must be at most {bytes_max} bytes"))
+        return _refuse(error)
 
     return app
 
@@ -140,7 +142,7 @@ def _respond(answer: Answer) -> Response:
     return response
 
 
-def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
+def _refuse(error: HTTPException) -> Response:
     if error.code == 405:
         # The wire contract has its body empty.
         response = Response(b"", 405)
@@ -148,8 +150,6 @@ def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
             if name == "Allow":
                 response.headers[name] = value
         return response
-    if error.code == 413:
-        return _respond(answer_message(413, f"the body must be at most {body_bytes_max} bytes"))
     if error.code == 404:
         return _respond(answer_message(404, "there is nothing at this path"))
     return _respond(answer_message(error.code or 500, error.description or error.name))

@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import ExitStack
 from functools import partial
+from typing import Final
 
 import structlog
 import trio
@@ -32,6 +33,9 @@ from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
+
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Entries are made by the thousand and stay until they are folded; none is ever part of a cycle."""
 
 events = structlog.stdlib.get_logger("bitburst")
 
@@ -96,6 +100,7 @@ async def _run_ledger(
     gc.disable()
     recovered = await ledger.recover(_Replaying(log.position))
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     events.info(
         "recovered",

@@ -186,7 +186,8 @@ class Accounts:
                 break
             _, entries = self._applied.popleft()
             forgotten += len(entries)
-            folded.update((entry.user, entry.number) for entry in entries)
+            for entry in entries:
+                folded[entry.user] = entry.number
         for user, number in folded.items():
             account = self._active[user]
             account.forget(number)

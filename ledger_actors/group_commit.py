@@ -1,7 +1,6 @@
 """The group commit: takes the shards that have something waiting through their steps together."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import trio
 
@@ -30,7 +29,8 @@ class GroupCommit:
     def schedule(self, shard: Shard) -> None:
         """Takes the shard along with the next append."""
         self._waiting.append(shard)
-        self._idle.unpark()
+        if len(self._waiting) == 1:
+            self._idle.unpark()
 
     def close(self) -> None:
         """Lets `run` return when nothing waits any more."""
@@ -57,8 +57,11 @@ class GroupCommit:
         staged: list[Shard] = []
         batches: list[Batch] = []
         for shard in shards:
-            with self._restarting_on_defect(shard, restarts):
+            try:
                 batch = shard.stage()
+            except Exception as defect:
+                self._restart(shard, defect, restarts)
+            else:
                 if batch is not None:
                     staged.append(shard)
                     batches.append(batch)
@@ -81,15 +84,10 @@ class GroupCommit:
         else:
             self._readiness.regain()
             for shard in staged:
-                with self._restarting_on_defect(shard, restarts):
+                try:
                     shard.commit(position)
-
-    @contextmanager
-    def _restarting_on_defect(self, shard: Shard, restarts: trio.Nursery) -> Iterator[None]:
-        try:
-            yield
-        except Exception as defect:
-            self._restart(shard, defect, restarts)
+                except Exception as defect:
+                    self._restart(shard, defect, restarts)
 
     def _restart(self, shard: Shard, defect: Exception, restarts: trio.Nursery) -> None:
         shard.crash(defect)
