@@ -7,22 +7,38 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from quart import Response, request
 from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api.handlers import Answer, Handlers, answer_message
 
-BODY_TIMEOUT_S: Final = 30
 LAST_MESSAGE_S: Final = 5
+BULK_PATH: Final = "/v1/credits:batch"
 NO_PATH: Final = "/"
 """There is nothing at it."""
 _TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
-def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
-    """The application; `body_bytes_max` is the largest body of a request that it reads."""
+def create_app(
+    handlers: Handlers, *, body_bytes_max: int, bulk_bytes_max: int, body_timeout_s: float
+) -> QuartTrio:
+    """The application.
+
+    Args:
+        body_bytes_max: the largest body that it reads of a request that is no bulk.
+        bulk_bytes_max: the same of a bulk.
+        body_timeout_s: how long a peer has to send it.
+    """
+
+    class LimitedRequest(TrioRequest):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            is_bulk = arguments[2] == BULK_PATH
+            named["max_content_length"] = bulk_bytes_max if is_bulk else body_bytes_max
+            super().__init__(*arguments, **named)
+
     app = QuartTrio("bitburst", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
-    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.request_class = LimitedRequest
+    app.config["BODY_TIMEOUT"] = body_timeout_s
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.asgi_app = _AnsweredWhole(_RoutedByPath(app.asgi_app))  # type: ignore[method-assign]
@@ -32,6 +48,16 @@ def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
         return _respond(
             await handlers.add(
                 user.encode("latin-1"),
+                request.headers.get("Content-Type"),
+                request.headers.getlist("Idempotency-Key"),
+                bytes(await request.body),
+            )
+        )
+
+    @app.post(BULK_PATH)
+    async def bulk() -> Response:
+        return _respond(
+            await handlers.bulk(
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
                 bytes(await request.body),
@@ -56,7 +82,10 @@ def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
-        return _refuse(error, body_bytes_max)
+        if error.code == 413:
+            bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
+            return _respond(answer_message(413, f"the body must be at most {bytes_max} bytes"))
+        return _refuse(error)
 
     return app
 
@@ -113,7 +142,7 @@ def _respond(answer: Answer) -> Response:
     return response
 
 
-def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
+def _refuse(error: HTTPException) -> Response:
     if error.code == 405:
         # The wire contract has its body empty.
         response = Response(b"", 405)
@@ -121,8 +150,6 @@ def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
             if name == "Allow":
                 response.headers[name] = value
         return response
-    if error.code == 413:
-        return _respond(answer_message(413, f"the body must be at most {body_bytes_max} bytes"))
     if error.code == 404:
         return _respond(answer_message(404, "there is nothing at this path"))
     return _respond(answer_message(error.code or 500, error.description or error.name))

@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import ExitStack
 from functools import partial
+from typing import Final
 
 import structlog
 import trio
@@ -15,7 +16,9 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as serve_hypercorn
 
 from api.app import create_app
+from api.fast_lane import FastLane
 from api.handlers import Handlers
+from api.hypercorn_server import open_hypercorn_server
 from api.settings import Settings
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
@@ -30,6 +33,9 @@ from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
+
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Entries are made by the thousand and stay until they are folded; none is ever part of a cycle."""
 
 events = structlog.stdlib.get_logger("bitburst")
 
@@ -94,6 +100,7 @@ async def _run_ledger(
     gc.disable()
     recovered = await ledger.recover(_Replaying(log.position))
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     events.info(
         "recovered",
@@ -125,9 +132,44 @@ async def _serve_http(
     ledger: Ledger, listener: socket.socket, settings: Settings, stop: trio.Event
 ) -> None:
     """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
+    handlers = Handlers(ledger)
+    app = create_app(
+        handlers,
+        body_bytes_max=settings.body_bytes_max,
+        bulk_bytes_max=settings.bulk_bytes_max,
+        body_timeout_s=settings.request_timeout_s,
+    )
+    config = _hypercorn_config(settings)
+    if settings.server == "hypercorn":
+        # Hypercorn closes what it is given, so it is given its own.
+        config.bind = [f"fd://{os.dup(listener.fileno())}"]
+        await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
+    else:
+        async with open_hypercorn_server(app, config) as hypercorn:
+            lane = FastLane(
+                listener,
+                handlers,
+                hypercorn,
+                body_bytes_max=settings.body_bytes_max,
+                bulk_bytes_max=settings.bulk_bytes_max,
+                connections_max=settings.connections_max,
+                request_timeout_s=settings.request_timeout_s,
+                keep_alive_s=settings.keep_alive_s,
+            )
+            await _serve_lane(lane, stop, settings.shutdown_s)
+    ledger.close()
+
+
+async def _serve_lane(lane: FastLane, stop: trio.Event, shutdown_s: float) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.serve)
+        await stop.wait()
+        lane.stop()
+        nursery.cancel_scope.deadline = trio.current_time() + shutdown_s
+
+
+def _hypercorn_config(settings: Settings) -> Config:
     config = Config()
-    # Hypercorn closes what it is given, so it is given its own.
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     config.keep_alive_timeout = settings.keep_alive_s
@@ -135,9 +177,7 @@ async def _serve_http(
     # next request could not know whether it arrived.
     config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = settings.shutdown_s
-    app = create_app(Handlers(ledger), body_bytes_max=settings.body_bytes_max)
-    await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
-    ledger.close()
+    return config
 
 
 async def _stop_on_signal(

@@ -3,7 +3,7 @@
 `ledger_actors.testing` has them in memory, `persistence` has them on disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger_actors.entry import Batch, Entry, LogPosition, Record, Timestamp
@@ -31,10 +31,10 @@ class Clock(Protocol):
 
 
 class WriteAheadLog(Protocol):
-    async def append(self, batch: Batch) -> LogPosition:
-        """Returns when the batch is durable, with the position of the record that holds it.
+    async def append(self, batches: Sequence[Batch]) -> LogPosition:
+        """Returns when the batches are durable, with the position of the record that holds them.
 
-        Batches of several shards may share a record. A batch is in one record, whole.
+        They are in one record, all of them, whole; it may hold those of other calls as well.
 
         Raises:
             LogUnavailable: nothing was written, and nothing will be; a later append may succeed.
@@ -88,6 +88,12 @@ class SnapshotStore(Protocol):
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         """The entry that the request with this key made, or None if there was none."""
+        ...
+
+    def recorded_many(
+        self, requests: Collection[tuple[UserId, IdempotencyKey]]
+    ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
+        """Those of the requests that made an entry, each with it: `recorded` for many at once."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The ledger's ports in memory: for tests of the ledger, and of what is built on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
@@ -30,8 +30,8 @@ class MemoryLog:
     def position(self) -> LogPosition:
         return LogPosition(self._first + len(self._records) - 1)
 
-    async def append(self, batch: Batch) -> LogPosition:
-        return await self._commit([batch])
+    async def append(self, batches: Sequence[Batch]) -> LogPosition:
+        return await self._commit(batches)
 
     async def probe(self) -> None:
         await self._commit([])
@@ -103,6 +103,12 @@ class MemorySnapshots:
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         return self._requests.get((user, key))
+
+    def recorded_many(
+        self, requests: Collection[tuple[UserId, IdempotencyKey]]
+    ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
+        found = {request: self.recorded(*request) for request in requests}
+        return {request: entry for request, entry in found.items() if entry is not None}
 
     async def fold(self) -> LogPosition:
         after = self._unseen[-1].position if self._unseen else self._position

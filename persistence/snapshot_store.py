@@ -1,6 +1,6 @@
 """The snapshot store: accounts, histories and request ids, true up to a position of the log."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -91,6 +91,12 @@ class SnapshotView:
         number = unpack_request(user, value)
         (entry,) = self.entries(user, number, number)
         return entry._replace(key=key)
+
+    def recorded_many(
+        self, requests: Collection[tuple[UserId, IdempotencyKey]]
+    ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
+        found = {request: self.recorded(*request) for request in requests}
+        return {request: entry for request, entry in found.items() if entry is not None}
 
     def items(self) -> Iterator[tuple[UserId, bytes, bytes, bytes]]:
         """Everything that is stored of users, in order: user, kind, rest of the key, value."""
