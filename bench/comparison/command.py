@@ -3,7 +3,9 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.comparison.compare import compare as run_comparison
-from bench.comparison.figure import Results
+from bench.comparison.figure import Figure, Results
 from bench.comparison.report import FOLDER, Found, write_report
 from bench.comparison.report_json import comparison_json
 from bench.comparison.setting import Chosen, PeerChoice, Setting
@@ -143,7 +145,7 @@ def find(chosen: dict[str, Any], console: Console) -> Found:
             wrk = None if own_generator else find_wrk()
             setting = Setting(folder=Path(folder), cores=choose_cores(), wrk=wrk, **given)
             with ProgressBar(console) as progress:
-                results = run_comparison(setting, progress)
+                results = run_comparison(setting, progress, partial(_show_figures, console))
             found = Found(results, comparison_json(results, setting))
     except BenchError as error:
         raise UnusableError(str(error)) from None
@@ -151,9 +153,14 @@ def find(chosen: dict[str, Any], console: Console) -> Found:
     return found
 
 
+def _show_figures(console: Console, figures: Sequence[Figure], seconds: float) -> None:
+    if figures:
+        table = figures_table(figures)
+        console.print(_rich(replace(table, title=f"Measured in {seconds:.0f} s")))
+
+
 def _show(results: Results, console: Console) -> None:
-    for table in (figures_table(results.figures.values()), targets_table(results)):
-        console.print(_rich(table))
+    console.print(_rich(targets_table(results)))
     for what, why in results.skipped.items():
         console.print(f"not measured: {what}: {why}", style="yellow", markup=False)
     for what, read in results.checked.items():

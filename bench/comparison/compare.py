@@ -1,14 +1,15 @@
 """The whole comparison, from the first peer's start to the last one's end."""
 
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from bench.comparison.bulk_contest import compare_bulk
 from bench.comparison.connections_contest import compare_connections
 from bench.comparison.contest import Told
-from bench.comparison.figure import Results
+from bench.comparison.figure import Figure, Results
 from bench.comparison.growth_contest import compare_growth
 from bench.comparison.latency_contest import compare_latency
 from bench.comparison.requests_contest import compare_adds, compare_reads
@@ -17,6 +18,7 @@ from bench.comparison.stage import Stage
 from bench.errors import BenchError
 
 Contest = Callable[[Stage], None]
+Finished = Callable[[Sequence[Figure], float], None]
 
 CONTESTS: Final[tuple[tuple[frozenset[Chosen], Contest], ...]] = (
     (frozenset({Chosen.ADD, Chosen.KEYED}), compare_adds),
@@ -28,8 +30,12 @@ CONTESTS: Final[tuple[tuple[frozenset[Chosen], Contest], ...]] = (
 )
 
 
-def compare(setting: Setting, told: Told) -> Results:
+def compare(setting: Setting, told: Told, finished: Finished) -> Results:
     """Measures the chosen loads. What cannot be measured is noted with its reason.
+
+    Args:
+        told: what is measured now.
+        finished: what was measured since the last call, and how many seconds that took.
 
     Every process that it starts has ended when it returns or raises, also on SIGINT and SIGTERM.
     """
@@ -39,10 +45,13 @@ def compare(setting: Setting, told: Told) -> Results:
             chosen = loads & setting.loads
             if not chosen:
                 continue
+            known, started = set(results.figures), time.monotonic()
             try:
                 contest(stage)
             except BenchError as error:
                 stage.skip(", ".join(sorted(chosen)), str(error))
+            found = [figure for name, figure in results.figures.items() if name not in known]
+            finished(found, time.monotonic() - started)
     return results
 
 

@@ -1,6 +1,5 @@
 """Adds, balances, histories and a mix: one request at a time on each connection."""
 
-from collections.abc import Callable
 from typing import Final
 
 from bench.comparison.audit import Audit
@@ -24,7 +23,7 @@ def compare_adds(stage: Stage) -> None:
     """Adds with and without keys, on a fresh store for each number of connections."""
     loads = [load for load in (Load.ADD, Load.KEYED) if Chosen(load.value) in stage.setting.loads]
     for connections in stage.setting.connections if loads else ():
-        _compare(stage, loads, connections, f"adds, {connections} connections")
+        _compare(stage, loads, connections, "adds")
 
 
 def compare_reads(stage: Stage) -> None:
@@ -32,56 +31,59 @@ def compare_reads(stage: Stage) -> None:
     every = (Load.BALANCE, Load.HISTORY, Load.MIX)
     loads = [load for load in every if Chosen(load.value) in stage.setting.loads]
     if loads:
-        _compare(stage, loads, READ_CONNECTIONS, "reads and mix")
+        _compare(stage, loads, READ_CONNECTIONS, "reads")
 
 
-def _compare(stage: Stage, loads: list[Load], connections: int, title: str) -> None:
-    with stage.bitburst(title.replace(", ", "-").replace(" ", "-")) as server:
+def _compare(stage: Stage, loads: list[Load], connections: int, kind: str) -> None:
+    with stage.bitburst(f"{kind}-{connections}") as server:
         with awake(server):
             audit = Audit(server.url, stage.setting.users)
+        names = {load: f"{load}, {connections} connections" for load in loads}
         entrants = [
-            _entrant(stage, BITBURST, server, load, connections, audit.users, audit.expect)
-            for load in loads
+            _entrant(stage, FigureName(BITBURST, name), server, load, connections, audit)
+            for load, name in names.items()
         ]
         if stage.empty_route is not None:
-            empty = (EMPTY_ROUTE, stage.empty_route, Load.EMPTY)
-            entrants.append(_entrant(stage, *empty, connections))
+            # It is measured beside the adds and beside the reads: those are two figures.
+            empty = FigureName(EMPTY_ROUTE, f"empty beside {kind}, {connections} connections")
+            entrants.append(_entrant(stage, empty, stage.empty_route, Load.EMPTY, connections))
         if stage.fastapi is not None:
             entrants += [
-                _entrant(stage, FASTAPI, stage.fastapi, load, connections) for load in loads
+                _entrant(stage, FigureName(FASTAPI, name), stage.fastapi, load, connections)
+                for load, name in names.items()
             ]
         if Load.ADD in loads and connections == PGBENCH_CLIENTS:
             entrants += _pgbench_entrants(stage)
         alternate(entrants, stage.setting.repetitions, stage.results, stage.told)
         with awake(server):
             audited = audit.check()
+    title = f"{kind}, {connections} connections"
     stage.results.note(title, audited.text, audited.wrong)
 
 
 def _entrant(
     stage: Stage,
-    name: str,
+    name: FigureName,
     peer: WebPeer,
     load: Load,
     connections: int,
-    counted_users: int = 0,
-    expect: Callable[[Outcome], None] = lambda outcome: None,
+    audit: Audit | None = None,
 ) -> Entrant:
     def measure(repetition: int) -> Sample:
-        # The peers' database outlives a contest, and no key may come twice.
         plan = Plan(
             load=load,
             users=stage.setting.users,
+            # The peers' database outlives a contest, and no key may come twice.
             run=f"{load}-{connections}-{repetition}",
             seed=stage.setting.seed + repetition,
-            counted_users=counted_users,
+            counted_users=audit.users if audit else 0,
         )
         outcome, busy = stage.ask(peer, plan, connections)
-        expect(outcome)
+        if audit is not None:
+            audit.expect(outcome)
         return sample_of(outcome, busy)
 
-    what = FigureName(name, f"{load}, {connections} connections")
-    return Entrant(what, UNIT, stage.generator, stage.setting.pinned, measure)
+    return Entrant(name, UNIT, stage.generator, stage.setting.pinned, measure)
 
 
 def _pgbench_entrants(stage: Stage) -> list[Entrant]:

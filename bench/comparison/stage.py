@@ -17,7 +17,7 @@ from bench.loads.requests import Plan
 from bench.peers.bitburst import BitBurst, copy_store
 from bench.peers.fastapi_on_postgres import FastApiOnPostgres, fastapi_on_postgres, fill_ledger
 from bench.peers.peer import Peer, Skipped, WebPeer, awake, rest
-from bench.peers.postgres import Postgres
+from bench.peers.postgres import Postgres, find_programs
 from bench.peers.web_process import WebProcess
 from bench.store_builder import StoreBuilder
 
@@ -150,7 +150,7 @@ class Stage:
         self.told("starting PostgreSQL", 0, 1)
         try:
             with pinned(setting.cores.server):
-                self.postgres = self._up.enter_context(Postgres(setting.folder))
+                self.postgres = self._up.enter_context(Postgres(setting.folder, find_programs()))
             fill_ledger(self.postgres, LEDGER, setting.users, ROUNDS)
             rest(self.postgres)
         except (BenchError, Skipped) as error:

@@ -92,12 +92,12 @@ def _ours(what: str) -> FigureName:
     return FigureName(BITBURST, what)
 
 
-def _empty(connections: int) -> FigureName:
-    return FigureName(EMPTY_ROUTE, f"empty, {connections} connections")
+def _empty(beside: str) -> FigureName:
+    return FigureName(EMPTY_ROUTE, f"empty beside {beside}, 64 connections")
 
 
 TARGETS: Final = (
-    Target("add", _ours("add, 64 connections"), _empty(64), Bound.AT_LEAST, 20),
+    Target("add", _ours("add, 64 connections"), _empty("adds"), Bound.AT_LEAST, 20),
     Target(
         "add",
         _ours("add, 64 connections"),
@@ -112,8 +112,10 @@ TARGETS: Final = (
         Bound.AT_LEAST,
         0.85,
     ),
-    Target("balance", _ours("balance, 64 connections"), _empty(64), Bound.AT_LEAST, 30),
-    Target("history, page 1", _ours("history, 64 connections"), _empty(64), Bound.AT_LEAST, 15),
+    Target("balance", _ours("balance, 64 connections"), _empty("reads"), Bound.AT_LEAST, 30),
+    Target(
+        "history, page 1", _ours("history, 64 connections"), _empty("reads"), Bound.AT_LEAST, 15
+    ),
     Target("bulk of msgpack, credits/s", _ours("bulk, msgpack"), None, Bound.AT_LEAST, 300_000),
     Target(
         "bulk of msgpack",

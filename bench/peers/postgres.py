@@ -14,6 +14,7 @@ from typing import Final
 from bench.errors import PeerFailedError
 from bench.peers.peer import Skipped, family, wake
 
+PACKAGED: Final = Path("/usr/lib/postgresql")
 SUPERUSER: Final = "postgres"
 ACCOUNTS: Final = ("postgres", "nobody")
 """Who runs it when the bench is run by root: PostgreSQL refuses to."""
@@ -33,16 +34,19 @@ SETTINGS: Final = {
 }
 
 
-def find_programs() -> Path:
+def find_programs(packaged: Path = PACKAGED) -> Path:
     """The folder with PostgreSQL's programs, the newest where there are several.
+
+    Args:
+        packaged: where packages put them, one folder for each version.
 
     Raises:
         Skipped: there is none.
     """
     on_path = shutil.which("postgres")
     folders = [Path(on_path).resolve().parent] if on_path else []
-    packaged = Path("/usr/lib/postgresql").glob("*/bin")
-    folders += sorted(packaged, key=lambda folder: int(folder.parent.name), reverse=True)
+    versions = [folder for folder in packaged.glob("*/bin") if folder.parent.name.isdecimal()]
+    folders += sorted(versions, key=lambda folder: int(folder.parent.name), reverse=True)
     for folder in folders:
         if all((folder / name).exists() for name in ("initdb", "postgres", "psql", "pgbench")):
             return folder
@@ -52,15 +56,16 @@ def find_programs() -> Path:
 class Postgres:
     """Use as a context manager. Listens on a Unix socket only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path) -> None:
         """
         Args:
             folder: where the cluster goes; other accounts must be able to reach it.
+            programs: as `find_programs` found them.
 
         Raises:
-            Skipped: PostgreSQL is not installed, or there is no account that may run it.
+            Skipped: there is no account that may run it.
         """
-        self._programs = find_programs()
+        self._programs = programs
         self._account = _account()
         self._data = folder / "postgres"
         self._log_path = folder / "postgres.log"
