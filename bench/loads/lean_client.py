@@ -17,6 +17,7 @@ from bench.http_client import Address, Answer, AnswerReader
 RECEIVE_BYTES: Final = 262_144
 OPENED_AT_A_TIME: Final = 64
 """Fewer than any server's backlog: a connection that overflows it is tried again after a second."""
+OPENING_POLL_SECONDS: Final = 0.2
 
 
 class Channel:
@@ -67,9 +68,9 @@ class LeanClient:
                 self.send(channel, first_request)
             waiting = {channel.number for channel in opened}
             while waiting:
-                waiting -= {channel.number for channel, _ in self.poll(until - time.monotonic())}
                 if self.lost:
                     raise ConnectionLostError(self.lost[0].lost)
+                waiting -= {channel.number for channel, _ in self.poll(OPENING_POLL_SECONDS)}
                 if time.monotonic() > until:
                     raise ConnectionLostError(
                         f"{connections} connections could not be opened within {seconds_max:g} s"
