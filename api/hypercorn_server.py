@@ -15,6 +15,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from quart_trio import QuartTrio
 
+from api.tls import TlsSocket, TlsStream
+
 events = structlog.stdlib.get_logger("bitburst")
 
 
@@ -32,7 +34,7 @@ class HypercornServer:
         """How many it serves now."""
         self._context = WorkerContext(None)
 
-    def serve(self, taken: socket.socket, received: bytes) -> None:
+    def serve(self, taken: socket.socket | TlsSocket, received: bytes) -> None:
         """Serves the connection, beginning with what was received of it, until it ends."""
         self._nursery.start_soon(self._serve, taken, received)
 
@@ -41,8 +43,12 @@ class HypercornServer:
         await self._context.terminated.set()
         self._nursery.cancel_scope.deadline = trio.current_time() + self._config.graceful_timeout
 
-    async def _serve(self, taken: socket.socket, received: bytes) -> None:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(taken))
+    async def _serve(self, taken: socket.socket | TlsSocket, received: bytes) -> None:
+        stream = (
+            TlsStream(taken)
+            if isinstance(taken, TlsSocket)
+            else trio.SocketStream(trio.socket.from_stdlib_socket(taken))
+        )
         server = TCPServer(
             self._app,
             self._config,
@@ -62,15 +68,14 @@ class HypercornServer:
 
 
 class _Resumed:
-    """A stream of which something was read already."""
+    """A stream of which something was read already. What else Hypercorn uses is the stream's."""
 
-    def __init__(self, stream: trio.SocketStream, received: bytes) -> None:
+    def __init__(self, stream: trio.SocketStream | TlsStream, received: bytes) -> None:
         self._stream = stream
         self._received = received
-        self.socket = stream.socket
-        self.send_all = stream.send_all
-        self.send_eof = stream.send_eof
-        self.aclose = stream.aclose
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._received:

@@ -13,6 +13,7 @@ import trio
 from api.handlers import JSON_ONLY, Answer, answer_message
 from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
 from api.problems import RETRY_AFTER_S
+from api.tls import TlsSocket
 
 if TYPE_CHECKING:
     from api.fast_lane import FastLane
@@ -63,7 +64,7 @@ class LaneConnection:
         "since",
     )
 
-    def __init__(self, lane: "FastLane", accepted: socket.socket) -> None:
+    def __init__(self, lane: "FastLane", accepted: socket.socket | TlsSocket) -> None:
         self.fd = accepted.fileno()
         self.since = lane.now
         self.dirty = False

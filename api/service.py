@@ -3,8 +3,10 @@
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
+import ssl
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -21,6 +23,7 @@ from api.handlers import Handlers
 from api.hypercorn_server import open_hypercorn_server
 from api.settings import Settings
 from api.system_clock import SystemClock
+from api.tls import tls_context
 from ledger_actors.entry import LogPosition
 from ledger_actors.errors import SnapshotFailed
 from ledger_actors.identity import ShardId
@@ -34,6 +37,8 @@ from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
 
+OTHER_FILES: Final = 64
+"""Open files beside connections: of the store, of epoll, of the snapshotter."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Entries are made by the thousand and stay until they are folded; none is ever part of a cycle."""
 
@@ -49,6 +54,8 @@ async def serve(settings: Settings) -> None:
         LogFailed: the disk failed; the next start recovers.
     """
     with ExitStack() as stack:
+        tls = _tls(settings)
+        _allow_connections(settings.connections_max)
         listener = stack.enter_context(_listen(settings.host, settings.port))
         stack.enter_context(locked(settings.data_dir))
         directory = open_or_create(settings.data_dir, settings.shards)
@@ -64,17 +71,18 @@ async def serve(settings: Settings) -> None:
             )
             events.info(
                 "listening",
-                url=_url(listener),
+                url=_url(listener, "http" if tls is None else "https"),
                 data_dir=str(settings.data_dir.absolute()),
                 shards=directory.shards,
             )
-            await _run(settings, listener, ledger, log, snapshots, snapshotter)
+            await _run(settings, listener, tls, ledger, log, snapshots, snapshotter)
     events.info("stopped")
 
 
 async def _run(
     settings: Settings,
     listener: socket.socket,
+    tls: ssl.SSLContext | None,
     ledger: Ledger,
     log: LmdbWriteAheadLog,
     snapshots: SnapshotView,
@@ -83,7 +91,7 @@ async def _run(
     async with trio.open_nursery() as services:
         stop = trio.Event()
         await services.start(_stop_on_signal, stop)
-        services.start_soon(_serve_http, ledger, listener, settings, stop)
+        services.start_soon(_serve_http, ledger, listener, tls, settings, stop)
         await _run_ledger(ledger, log, snapshots, snapshotter, settings)
         services.cancel_scope.cancel()
 
@@ -129,7 +137,11 @@ async def _run_ledger(
 
 
 async def _serve_http(
-    ledger: Ledger, listener: socket.socket, settings: Settings, stop: trio.Event
+    ledger: Ledger,
+    listener: socket.socket,
+    tls: ssl.SSLContext | None,
+    settings: Settings,
+    stop: trio.Event,
 ) -> None:
     """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
     handlers = Handlers(ledger)
@@ -155,6 +167,7 @@ async def _serve_http(
                 connections_max=settings.connections_max,
                 request_timeout_s=settings.request_timeout_s,
                 keep_alive_s=settings.keep_alive_s,
+                tls=tls,
             )
             await _serve_lane(lane, stop, settings.shutdown_s)
     ledger.close()
@@ -177,6 +190,8 @@ def _hypercorn_config(settings: Settings) -> Config:
     # next request could not know whether it arrived.
     config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = settings.shutdown_s
+    if settings.tls_certificate is not None:
+        config.certfile, config.keyfile = str(settings.tls_certificate), str(settings.tls_key)
     return config
 
 
@@ -203,9 +218,30 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None and settings.tls_key is None:
+        return None
+    if settings.tls_certificate is None or settings.tls_key is None:
+        raise StoreError("TLS needs both --tls-certificate and --tls-key")
+    return tls_context(settings.tls_certificate, settings.tls_key)
+
+
+def _allow_connections(connections_max: int) -> None:
+    """Raises the limit of open files, as far as it may be, so that so many connections fit."""
+    wanted = connections_max + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        events.warning(
+            "fewer connections than allowed will fit", open_files_max=hard, wanted=wanted
+        )
 
 
 class _Replaying:

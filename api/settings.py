@@ -35,6 +35,14 @@ class Settings:
         click.Choice(["fast-lane", "hypercorn"]),
         "What listens: the fast lane with Hypercorn behind it, or Hypercorn alone.",
     )
+    tls_certificate: Path | None = _setting(
+        None,
+        click.Path(path_type=Path, exists=True, dir_okay=False),
+        "PEM file with the certificate; with it, the server speaks TLS only.",
+    )
+    tls_key: Path | None = _setting(
+        None, click.Path(path_type=Path, exists=True, dir_okay=False), "PEM file with its key."
+    )
     data_dir: Path = _setting(
         Path("data"), click.Path(path_type=Path, file_okay=False), "Where log and snapshots are."
     )
