@@ -4,17 +4,19 @@ import re
 from typing import Any, Final
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from api import wire
 from api.handlers import Answer, Handlers, answer_message
 
 BODY_TIMEOUT_S: Final = 30
 LAST_MESSAGE_S: Final = 5
 NO_PATH: Final = "/"
 """There is nothing at it."""
+_FRAMING: Final = {b"content-length", b"transfer-encoding"}
 _TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
@@ -25,7 +27,7 @@ def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.asgi_app = _AnsweredWhole(_RoutedByPath(app.asgi_app))  # type: ignore[method-assign]
+    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
@@ -81,6 +83,41 @@ class _RoutedByPath:
         await self._asgi_app(scope, receive, send)
 
 
+class _FramedPlainly:
+    """Refuses a request that two readers may take for different ones (RFC 9112, 6.1 and 6.3)."""
+
+    def __init__(self, asgi_app: Any) -> None:
+        self._asgi_app = asgi_app
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        problem = _framing_problem(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._asgi_app(scope, receive, send)
+            return
+        status, body = problem[0], wire.encode_message(problem[1])
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _framing_problem(scope: HTTPScope) -> tuple[int, str] | None:
+    version = scope["http_version"]
+    if "." in version and not version.startswith("1."):
+        return 505, "send HTTP/1.1, or HTTP/2 from its preface on"
+    framing = {name for name, _ in scope["headers"]} & _FRAMING
+    if framing == _FRAMING:
+        return 400, "send Content-Length or Transfer-Encoding, not both"
+    if version == "1.0" and b"transfer-encoding" in framing:
+        return 400, "HTTP/1.0 has no Transfer-Encoding"
+    return None
+
+
 class _AnsweredWhole:
     """Lets the server end an answer before Quart's own cancellation ends the task that sends it.
 
@@ -108,6 +145,8 @@ class _AnsweredWhole:
 
 def _respond(answer: Answer) -> Response:
     response = Response(answer.body, answer.status)
+    if not answer.body:
+        del response.headers["Content-Type"]
     for name, value in answer.headers:
         response.headers[name] = value
     return response
@@ -116,13 +155,16 @@ def _respond(answer: Answer) -> Response:
 def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
     if error.code == 405:
         # The wire contract has its body empty.
-        response = Response(b"", 405)
-        for name, value in error.get_headers():
-            if name == "Allow":
-                response.headers[name] = value
-        return response
+        allowed = dict(error.get_headers())["Allow"]
+        return _respond(Answer(405, b"", [("Allow", ", ".join(sorted(allowed.split(", "))))]))
     if error.code == 413:
-        return _respond(answer_message(413, f"the body must be at most {body_bytes_max} bytes"))
+        too_large = _respond(
+            answer_message(413, f"the body must be at most {body_bytes_max} bytes")
+        )
+        if request.http_version.startswith("1."):
+            # How much of the body was read by now is chance.
+            too_large.headers["Connection"] = "close"
+        return too_large
     if error.code == 404:
         return _respond(answer_message(404, "there is nothing at this path"))
     return _respond(answer_message(error.code or 500, error.description or error.name))

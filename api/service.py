@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -12,10 +11,10 @@ from functools import partial
 import structlog
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve as serve_hypercorn
 
 from api.app import create_app
 from api.handlers import Handlers
+from api.hypercorn_server import HypercornServer
 from api.settings import Settings
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
@@ -126,8 +125,6 @@ async def _serve_http(
 ) -> None:
     """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
     config = Config()
-    # Hypercorn closes what it is given, so it is given its own.
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     config.keep_alive_timeout = settings.keep_alive_s
@@ -136,7 +133,7 @@ async def _serve_http(
     config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = settings.shutdown_s
     app = create_app(Handlers(ledger), body_bytes_max=settings.body_bytes_max)
-    await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
+    await HypercornServer(app, config).serve(listener, stop)
     ledger.close()
 
 

@@ -1,0 +1,240 @@
+"""Hypercorn's protocols, on connections that are accepted here: what a peer sends ends no other's.
+
+Under `hypercorn.trio.serve` an exception of one connection ends the server, and a few bytes raise
+one: a body in HTTP/2 that arrives after its answer, a path that is not ASCII, a CONNECT.
+"""
+
+import re
+import socket
+import sys
+from functools import partial
+from typing import Any, Final
+
+import h11
+import structlog
+import trio
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived
+from h2.events import Event as Http2Event
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr, wrap_app
+
+from api.wire import encode_message
+
+READ_BYTES_MAX: Final = 65_536
+NOT_ALLOWED: Final = {b"CONNECT"}
+"""Methods of HTTP/2 whose requests have other pseudo-headers than Hypercorn takes for granted."""
+WHAT_WAS_SENT: Final = ": bytearray("
+"""How h11 begins to quote it."""
+_ODD_LINE_END: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
+
+events = structlog.stdlib.get_logger("bitburst")
+
+
+class HypercornServer:
+    """Answers connections with an ASGI application."""
+
+    def __init__(self, app: ASGIFramework, config: Config) -> None:
+        self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        self._config = config
+        self._context = WorkerContext(None)
+
+    async def serve(self, listener: socket.socket, stop: trio.Event) -> None:
+        """Accepts connections until it is to stop, and returns when what is in flight is answered.
+
+        The listener stays open. What takes longer than `config.graceful_timeout` is cut off.
+        """
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))]
+                accepting.start_soon(
+                    partial(
+                        trio.serve_listeners, self.answer, listeners, handler_nursery=connections
+                    )
+                )
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            await self.finish()
+            connections.cancel_scope.deadline = trio.current_time() + self._config.graceful_timeout
+
+    async def answer(self, stream: trio.SocketStream) -> None:
+        """Answers all requests on the connection, until one of both sides closes it."""
+        state = ConnectionState(LifespanState({}))
+        try:
+            await _Connection(self._app, self._config, self._context, state, stream)
+        except* Exception as group:
+            events.warning("connection broke", reason=[repr(error) for error in _leaves(group)])
+
+    async def finish(self) -> None:
+        """Has every connection end with the request that it is at."""
+        await self._context.terminated.set()
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+class _Connection(TCPServer):
+    """As its parent, without TLS, with the protocols below, and with a care for half-closed ones.
+
+    A peer that has said all may still read: what it asked for is answered, then the connection is
+    closed at once, where the parent drops the answer and keeps the connection for a while.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._idle = trio.Event()
+        self._idle.set()
+
+    async def run(self) -> None:
+        try:
+            accepted = self.stream.socket
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = _Protocols(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    False,
+                    parse_socket_addr(accepted.family, accepted.getpeername()),
+                    parse_socket_addr(accepted.family, accepted.getsockname()),
+                    self.protocol_send,
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated) and not event.idle:
+            self._idle = trio.Event()
+        elif isinstance(event, Updated | Closed):
+            self._idle.set()
+        await super().protocol_send(event)
+
+    async def _read_data(self) -> None:
+        try:
+            while data := await self.stream.receive_some(READ_BYTES_MAX):
+                await self.protocol.handle(RawData(bytes(data)))
+            await self.protocol.handle(RawData(b""))
+            await self._idle.wait()
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            pass
+        await self.protocol.handle(Closed())
+        await self.idle_task.stop()
+
+
+class _Protocols(ProtocolWrapper):
+    """HTTP/1.1, until the peer begins as one of HTTP/2 does."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._arguments = arguments
+        self.protocol = _Http1(*arguments)
+
+    async def handle(self, event: Event) -> None:
+        try:
+            await self.protocol.handle(event)
+        except H2ProtocolAssumedError as error:
+            self.protocol = _Http2(*self._arguments)
+            await self.protocol.initiate()
+            await self.protocol.handle(RawData(error.data))
+
+
+class _Http1(H11Protocol):
+    """Says what is wrong with a request, and answers one that asks for an upgrade without it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.connection = _Requests(
+            h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+        )
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        await super()._check_protocol(_without_upgrade(event))
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        await super()._create_stream(_without_upgrade(request))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        reason = str(sys.exception()).partition(WHAT_WAS_SENT)[0]
+        body = encode_message(f"this is not a request of HTTP/1.1: {reason}")
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class _Requests(h11.Connection):
+    """Refuses line ends that not every reader sees (RFC 9112, 2.2 and 5.2).
+
+    What comes behind the last request is not looked at: it would be an error of that one.
+    """
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        if self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
+            return h11.NEED_DATA
+        if self.their_state is not h11.IDLE:
+            return super().next_event()
+        unread = self.trailing_data[0]
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            head = unread[: len(unread) - len(self.trailing_data[0])]
+            if _ODD_LINE_END.search(head):
+                raise h11.RemoteProtocolError("a line of the head is folded, or ends without CR LF")
+        return event
+
+
+def _without_upgrade(request: h11.Request) -> h11.Request:
+    headers = [header for header in request.headers if header[0] != b"upgrade"]
+    if len(headers) == len(request.headers):
+        return request
+    return h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=headers,
+        http_version=request.http_version,
+    )
+
+
+class _Http2(H2Protocol):
+    """Drops what belongs to no stream, and resets a stream whose request cannot be read."""
+
+    async def _handle_events(self, events: list[Http2Event]) -> None:
+        for event in events:
+            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
+                # Its request was answered before all of it had come.
+                length = event.flow_controlled_length
+                self.connection.acknowledge_received_data(length, event.stream_id)
+            else:
+                await super()._handle_events([event])
+
+    async def _create_stream(self, request: RequestReceived) -> None:
+        pseudo = {bytes(name): bytes(value) for name, value in request.headers[:8]}
+        method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+        if method in NOT_ALLOWED or not (path.isascii() and method.isascii()):
+            self.connection.reset_stream(request.stream_id, ErrorCodes.PROTOCOL_ERROR)
+        else:
+            await super()._create_stream(request)
