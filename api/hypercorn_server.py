@@ -155,6 +155,8 @@ class _Protocols(ProtocolWrapper):
         except H2ProtocolAssumedError as error:
             self.protocol = _Http2(*self._arguments)
             await self.protocol.initiate()
+            # What looked like a request was none: without one the connection times out.
+            await self.send(Updated(idle=True))
             await self.protocol.handle(RawData(error.data))
 
 

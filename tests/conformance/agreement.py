@@ -29,11 +29,12 @@ TIMESTAMP = b"2000-01-01T00:00:00.000000Z"
 
 @dataclass(frozen=True)
 class Expected:
-    """An answer. `fragment` is a part of the body, where the whole is not to be pinned down."""
+    """An answer. Where its whole body is not to be pinned down, a prefix and a fragment of it."""
 
     status: int
     body: bytes = b""
     fragment: str | None = None
+    prefix: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     has_body: bool = True
 
@@ -45,6 +46,7 @@ class Expected:
             self.status, body if self.has_body else b"", {**length, **self.headers}
         )
         assert (self.fragment or "") in body.decode()
+        assert body.startswith(self.prefix)
 
     def __add__(self, headers: Mapping[str, str]) -> "Expected":
         return replace(self, headers={**self.headers, **headers})
