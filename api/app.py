@@ -12,7 +12,6 @@ from werkzeug.exceptions import HTTPException
 from api import wire
 from api.handlers import Answer, Handlers, answer_message
 
-BODY_TIMEOUT_S: Final = 30
 LAST_MESSAGE_S: Final = 5
 NO_PATH: Final = "/"
 """There is nothing at it."""
@@ -20,11 +19,16 @@ _FRAMING: Final = {b"content-length", b"transfer-encoding"}
 _TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
-def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
-    """The application; `body_bytes_max` is the largest body of a request that it reads."""
+def create_app(handlers: Handlers, *, body_bytes_max: int, request_timeout_s: float) -> QuartTrio:
+    """The application.
+
+    Args:
+        body_bytes_max: the largest body of a request that it reads.
+        request_timeout_s: how long it waits for one.
+    """
     app = QuartTrio("bitburst", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
-    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.config["BODY_TIMEOUT"] = request_timeout_s
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
@@ -158,13 +162,17 @@ def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
         allowed = dict(error.get_headers())["Allow"]
         return _respond(Answer(405, b"", [("Allow", ", ".join(sorted(allowed.split(", "))))]))
     if error.code == 413:
-        too_large = _respond(
-            answer_message(413, f"the body must be at most {body_bytes_max} bytes")
-        )
-        if request.http_version.startswith("1."):
-            # How much of the body was read by now is chance.
-            too_large.headers["Connection"] = "close"
-        return too_large
+        return _closing(answer_message(413, f"the body must be at most {body_bytes_max} bytes"))
+    if error.code == 408:
+        return _closing(answer_message(408, "the request takes too long to arrive"))
     if error.code == 404:
         return _respond(answer_message(404, "there is nothing at this path"))
     return _respond(answer_message(error.code or 500, error.description or error.name))
+
+
+def _closing(answer: Answer) -> Response:
+    """An answer to a request of which how much was read is chance."""
+    response = _respond(answer)
+    if request.http_version.startswith("1."):
+        response.headers["Connection"] = "close"
+    return response

@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 import h11
@@ -42,7 +43,13 @@ events = structlog.stdlib.get_logger("bitburst")
 class HypercornServer:
     """Answers connections with an ASGI application."""
 
-    def __init__(self, app: ASGIFramework, config: Config) -> None:
+    def __init__(self, app: ASGIFramework, config: Config, request_timeout_s: float) -> None:
+        """
+        Args:
+            request_timeout_s: how long the head of a request may take to arrive, and an answer to
+                be taken.
+        """
+        self._request_timeout_s = request_timeout_s
         self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")
         self._config = config
         self._context = WorkerContext(None)
@@ -69,7 +76,14 @@ class HypercornServer:
         """Answers all requests on the connection, until one of both sides closes it."""
         state = ConnectionState(LifespanState({}))
         try:
-            await _Connection(self._app, self._config, self._context, state, stream)
+            await _Connection(
+                self._app,
+                self._config,
+                self._context,
+                state,
+                stream,
+                request_timeout_s=self._request_timeout_s,
+            )
         except* Exception as group:
             events.warning("connection broke", reason=[repr(error) for error in _leaves(group)])
 
@@ -87,31 +101,35 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 
 
 class _Connection(TCPServer):
-    """As its parent, without TLS, with the protocols below, and with a care for half-closed ones.
+    """As its parent, without TLS, with the protocols below, and with limits to its patience.
 
     A peer that has said all may still read: what it asked for is answered, then the connection is
     closed at once, where the parent drops the answer and keeps the connection for a while.
     """
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, request_timeout_s: float) -> None:
         super().__init__(*arguments)
+        self._request_timeout_s = request_timeout_s
         self._idle = trio.Event()
         self._idle.set()
 
     async def run(self) -> None:
         try:
             accepted = self.stream.socket
+            peers = [
+                parse_socket_addr(accepted.family, address)
+                for address in (accepted.getpeername(), accepted.getsockname())
+            ]
             async with TaskGroup() as task_group:
                 self._task_group = task_group
-                self.protocol = _Protocols(
+                self.protocol: _Protocols = _Protocols(
                     self.app,
                     self.config,
                     self.context,
                     task_group,
                     ConnectionState(self.state),
                     False,
-                    parse_socket_addr(accepted.family, accepted.getpeername()),
-                    parse_socket_addr(accepted.family, accepted.getsockname()),
+                    *peers,
                     self.protocol_send,
                 )
                 await self.protocol.initiate()
@@ -123,22 +141,49 @@ class _Connection(TCPServer):
             await self._close()
 
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            # The parent would wait for ever for a peer that does not read, even at a shutdown.
+            with trio.move_on_after(self._request_timeout_s, shield=True):
+                if await self._send(event.data):
+                    return
+            event = Closed()
         if isinstance(event, Updated) and not event.idle:
             self._idle = trio.Event()
-        elif isinstance(event, Updated | Closed):
+        else:
             self._idle.set()
         await super().protocol_send(event)
 
+    async def _send(self, data: bytes) -> bool:
+        async with self.send_lock:
+            try:
+                await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                return False
+            return True
+
     async def _read_data(self) -> None:
         try:
-            while data := await self.stream.receive_some(READ_BYTES_MAX):
-                await self.protocol.handle(RawData(bytes(data)))
-            await self.protocol.handle(RawData(b""))
+            await self._read_requests()
             await self._idle.wait()
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
+
+    async def _read_requests(self) -> None:
+        head, deadline = None, inf
+        while True:
+            with trio.move_on_at(deadline) as patience:
+                data = await self.stream.receive_some(READ_BYTES_MAX)
+            if patience.cancelled_caught:
+                await self.protocol.refuse_slow_head()
+                return
+            await self.protocol.handle(RawData(bytes(data)))
+            if not data:
+                return
+            if head != self.protocol.unfinished_head:
+                head = self.protocol.unfinished_head
+                deadline = inf if head is None else trio.current_time() + self._request_timeout_s
 
 
 class _Protocols(ProtocolWrapper):
@@ -147,7 +192,19 @@ class _Protocols(ProtocolWrapper):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._arguments = arguments
-        self.protocol = _Http1(*arguments)
+        self.protocol: _Http1 | _Http2 = _Http1(*arguments)
+
+    @property
+    def unfinished_head(self) -> int | None:
+        """The number of the request of whose head only a part is here, if there is one.
+
+        What an application waits for, a body, is for it to limit; so are streams of HTTP/2.
+        """
+        return self.protocol.unfinished_head if isinstance(self.protocol, _Http1) else None
+
+    async def refuse_slow_head(self) -> None:
+        assert isinstance(self.protocol, _Http1)
+        await self.protocol.refuse_slow_head()
 
     async def handle(self, event: Event) -> None:
         try:
@@ -165,9 +222,19 @@ class _Http1(H11Protocol):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.connection = _Requests(
+        self._requests = self.connection = _Requests(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
+
+    @property
+    def unfinished_head(self) -> int | None:
+        requests = self._requests
+        begun = requests.their_state is h11.IDLE and requests.trailing_data[0]
+        return requests.count if begun else None
+
+    async def refuse_slow_head(self) -> None:
+        await self._refuse(408, "the request takes too long to arrive")
+        await self.send(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:
         await super()._check_protocol(_without_upgrade(event))
@@ -177,7 +244,10 @@ class _Http1(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         reason = str(sys.exception()).partition(WHAT_WAS_SENT)[0]
-        body = encode_message(f"this is not a request of HTTP/1.1: {reason}")
+        await self._refuse(status_code, f"this is not a request of HTTP/1.1: {reason}")
+
+    async def _refuse(self, status_code: int, message: str) -> None:
+        body = encode_message(message)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -195,6 +265,8 @@ class _Requests(h11.Connection):
     What comes behind the last request is not looked at: it would be an error of that one.
     """
 
+    count = 0
+
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         if self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
             return h11.NEED_DATA
@@ -203,6 +275,7 @@ class _Requests(h11.Connection):
         unread = self.trailing_data[0]
         event = super().next_event()
         if isinstance(event, h11.Request):
+            self.count += 1
             head = unread[: len(unread) - len(self.trailing_data[0])]
             if _ODD_LINE_END.search(head):
                 raise h11.RemoteProtocolError("a line of the head is folded, or ends without CR LF")

@@ -132,8 +132,12 @@ async def _serve_http(
     # next request could not know whether it arrived.
     config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = settings.shutdown_s
-    app = create_app(Handlers(ledger), body_bytes_max=settings.body_bytes_max)
-    await HypercornServer(app, config).serve(listener, stop)
+    app = create_app(
+        Handlers(ledger),
+        body_bytes_max=settings.body_bytes_max,
+        request_timeout_s=settings.request_timeout_s,
+    )
+    await HypercornServer(app, config, settings.request_timeout_s).serve(listener, stop)
     ledger.close()
 
 

@@ -61,6 +61,9 @@ class Settings:
     keep_alive_s: float = _setting(
         60.0, _positive_float, "Seconds after which an idle connection is closed."
     )
+    request_timeout_s: float = _setting(
+        30.0, _positive_float, "Seconds that a request may take to arrive; more gets 408."
+    )
     shutdown_s: float = _setting(
         10.0, _positive_float, "Seconds that requests in flight have to finish at shutdown."
     )
