@@ -12,14 +12,13 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from wsgiref.handlers import format_date_time
 
 import trio
 
 from api.handlers import Handlers
-from api.hypercorn_server import HypercornServer
 from api.lane_connection import LaneConnection
 from api.plain_request import Route
 from api.tls import TlsSocket
@@ -47,7 +46,8 @@ class FastLane:
         self,
         listener: socket.socket,
         handlers: Handlers,
-        other: HypercornServer,
+        hand_over: Callable[[socket.socket | TlsSocket, bytes], None],
+        others: Callable[[], int],
         *,
         body_bytes_max: int,
         bulk_bytes_max: int,
@@ -62,7 +62,8 @@ class FastLane:
         self.date_and_end = b""
         self._second = 0
         self._listener = listener
-        self._other = other
+        self._hand_over = hand_over
+        self._others = others
         self._lengths_max = {Route.ADD: body_bytes_max, Route.BULK: bulk_bytes_max}
         self._connections_max = connections_max
         self._request_timeout_s = request_timeout_s
@@ -128,7 +129,7 @@ class FastLane:
         """Gives the connection to Hypercorn, with what was read of it."""
         self.forget(connection)
         connection.fd = -1
-        self._other.serve(taken, received)
+        self._hand_over(taken, received)
 
     async def _step_when_ready(self) -> None:
         epoll = self._epoll.fileno()
@@ -186,7 +187,7 @@ class FastLane:
                     self._pause_accepting()
                 return
             accepted.setblocking(False)
-            if len(self._connections) + self._other.connections >= self._connections_max:
+            if len(self._connections) + self._others() >= self._connections_max:
                 self._refuse(accepted)
                 continue
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -216,7 +217,9 @@ class FastLane:
         idle = self.now - self._keep_alive_s
         for connection in list(self._connections.values()):
             since = connection.since
-            if (since < slow and connection.waits_for_peer) or (since < idle and connection.idle):
+            if since < slow and connection.waits_for_peer:
+                connection.refuse_slow()
+            elif since < idle and connection.idle:
                 connection.close()
 
     def _accept_again(self) -> None:

@@ -78,7 +78,9 @@ class Settings:
         60.0, _positive_float, "Seconds after which an idle connection is closed."
     )
     request_timeout_s: float = _setting(
-        30.0, _positive_float, "Seconds that a peer has to send a request, or to take an answer."
+        30.0,
+        _positive_float,
+        "Seconds that a request may take to arrive (more gets 408), and an answer to be taken.",
     )
     connections_max: int = _setting(
         16_384, _positive, "Connections that are open at once; one more gets 503."

@@ -41,16 +41,31 @@ class TlsSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    @property
+    def under_tls(self) -> ssl.SSLSocket:
+        return self._socket
+
+    def shake(self) -> None:
+        """Makes the handshake, or the next part of it; does nothing once it is made.
+
+        Raises: as `recv`.
+        """
+        if self._shaken:
+            return
+        try:
+            self._socket.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        self._shaken = True
+
     def recv(self, size: int) -> bytes:
         """
         Raises:
             BlockingIOError: nothing has come, or it is not enough to decrypt.
             OSError: the connection is of no use; among them what TLS itself finds wrong.
         """
+        self.shake()
         try:
-            if not self._shaken:
-                self._socket.do_handshake()
-                self._shaken = True
             received = self._socket.recv(size)
             while left := self._socket.pending():
                 received += self._socket.recv(left)
@@ -72,16 +87,25 @@ class TlsSocket:
 
 
 class TlsStream:
-    """The same as a stream of trio, for those who wait: with what a server uses of `SSLStream`."""
+    """The same as a stream of trio, for those who wait."""
 
     def __init__(self, taken: TlsSocket) -> None:
         self._tls = taken
-        self.transport_stream = self
-        self.socket = taken._socket
+        self.socket = taken.under_tls
 
     async def do_handshake(self) -> None:
-        """It has been made."""
-        await trio.lowlevel.checkpoint()
+        """
+        Raises:
+            trio.BrokenResourceError: it failed.
+        """
+        while True:
+            try:
+                self._tls.shake()
+                return
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._tls.fileno())
+            except OSError as error:
+                raise trio.BrokenResourceError from error
 
     def selected_alpn_protocol(self) -> str | None:
         return self.socket.selected_alpn_protocol()
