@@ -1,0 +1,102 @@
+"""Adds, balances, histories and a mix: one request at a time on each connection."""
+
+from collections.abc import Callable
+from typing import Final
+
+from bench.comparison.audit import Audit
+from bench.comparison.contest import Entrant, alternate
+from bench.comparison.figure import FigureName, Sample
+from bench.comparison.setting import Chosen, PeerChoice
+from bench.comparison.stage import LEDGER, Stage, sample_of
+from bench.comparison.targets import BITBURST, EMPTY_ROUTE, FASTAPI, POSTGRES
+from bench.loads.generator import Started
+from bench.loads.outcome import Outcome
+from bench.loads.requests import Load, Plan
+from bench.peers.peer import WebPeer, awake
+from bench.peers.pgbench import PGBENCH, run_pgbench, single_add
+
+READ_CONNECTIONS: Final = 64
+PGBENCH_CLIENTS: Final = 64
+UNIT: Final = "requests/s"
+
+
+def compare_adds(stage: Stage) -> None:
+    """Adds with and without keys, on a fresh store for each number of connections."""
+    loads = [load for load in (Load.ADD, Load.KEYED) if Chosen(load.value) in stage.setting.loads]
+    for connections in stage.setting.connections if loads else ():
+        _compare(stage, loads, connections, f"adds, {connections} connections")
+
+
+def compare_reads(stage: Stage) -> None:
+    """Balances, histories and the mix, which comes last because it adds."""
+    every = (Load.BALANCE, Load.HISTORY, Load.MIX)
+    loads = [load for load in every if Chosen(load.value) in stage.setting.loads]
+    if loads:
+        _compare(stage, loads, READ_CONNECTIONS, "reads and mix")
+
+
+def _compare(stage: Stage, loads: list[Load], connections: int, title: str) -> None:
+    with stage.bitburst(title.replace(", ", "-").replace(" ", "-")) as server:
+        with awake(server):
+            audit = Audit(server.url, stage.setting.users)
+        entrants = [
+            _entrant(stage, BITBURST, server, load, connections, audit.users, audit.expect)
+            for load in loads
+        ]
+        if stage.empty_route is not None:
+            empty = (EMPTY_ROUTE, stage.empty_route, Load.EMPTY)
+            entrants.append(_entrant(stage, *empty, connections))
+        if stage.fastapi is not None:
+            entrants += [
+                _entrant(stage, FASTAPI, stage.fastapi, load, connections) for load in loads
+            ]
+        if Load.ADD in loads and connections == PGBENCH_CLIENTS:
+            entrants += _pgbench_entrants(stage)
+        alternate(entrants, stage.setting.repetitions, stage.results, stage.told)
+        with awake(server):
+            audited = audit.check()
+    stage.results.note(title, audited.text, audited.wrong)
+
+
+def _entrant(
+    stage: Stage,
+    name: str,
+    peer: WebPeer,
+    load: Load,
+    connections: int,
+    counted_users: int = 0,
+    expect: Callable[[Outcome], None] = lambda outcome: None,
+) -> Entrant:
+    def measure(repetition: int) -> Sample:
+        # The peers' database outlives a contest, and no key may come twice.
+        plan = Plan(
+            load=load,
+            users=stage.setting.users,
+            run=f"{load}-{connections}-{repetition}",
+            seed=stage.setting.seed + repetition,
+            counted_users=counted_users,
+        )
+        outcome, busy = stage.ask(peer, plan, connections)
+        expect(outcome)
+        return sample_of(outcome, busy)
+
+    what = FigureName(name, f"{load}, {connections} connections")
+    return Entrant(what, UNIT, stage.generator, stage.setting.pinned, measure)
+
+
+def _pgbench_entrants(stage: Stage) -> list[Entrant]:
+    postgres, setting = stage.postgres, stage.setting
+    if postgres is None or PeerChoice.POSTGRES not in setting.peers:
+        return []
+    script, file = single_add(setting.users), setting.folder / "add.sql"
+    seconds = max(1, round(setting.seconds))
+
+    def run(started: Started) -> Outcome:
+        started()
+        return run_pgbench(postgres, LEDGER, script, file, PGBENCH_CLIENTS, seconds)
+
+    def measure(_: int) -> Sample:
+        return sample_of(*stage.measure(postgres, run))
+
+    name = FigureName(POSTGRES, f"insert, {PGBENCH_CLIENTS} clients")
+    return [Entrant(name, "inserts/s", PGBENCH, setting.pinned, measure)]
