@@ -1,6 +1,6 @@
 """The ledger's ports in memory: for tests of the ledger, and of what is built on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
@@ -88,7 +88,7 @@ class MemorySnapshots:
             entries = list(record.entries)
             self._accounts.update(fold(self._accounts.get, entries))
             for entry in entries:
-                self._entries.setdefault(entry.user, []).append(entry._replace(key=None))
+                self._entries.setdefault(entry.user, []).append(entry)
                 if entry.key is not None:
                     self._requests[entry.user, entry.key] = entry
             self._position = record.position
@@ -98,11 +98,20 @@ class MemorySnapshots:
     def account(self, user: UserId) -> AccountSummary | None:
         return self._accounts.get(user)
 
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        return {user: self._accounts[user] for user in users if user in self._accounts}
+
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         return self._entries[user][first - 1 : last]
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         return self._requests.get((user, key))
+
+    def recorded_many(
+        self, requests: Collection[tuple[UserId, IdempotencyKey]]
+    ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
+        found = {request: self.recorded(*request) for request in requests}
+        return {request: entry for request, entry in found.items() if entry is not None}
 
     async def fold(self) -> LogPosition:
         after = self._unseen[-1].position if self._unseen else self._position
