@@ -10,18 +10,21 @@ together once they are durable.
 import errno
 import select
 import socket
+import ssl
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 from wsgiref.handlers import format_date_time
 
 import trio
 
 from api.handlers import Handlers
-from api.hypercorn_server import HypercornServer
 from api.lane_connection import LaneConnection
 from api.plain_request import Route
+from api.tls import TlsSocket
 
 EVENTS_PER_STEP: Final = 512
+ROUNDS_PER_STEP: Final = 4
 ACCEPTS_PER_STEP: Final = 64
 SWEEP_INTERVAL_S: Final = 1.0
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -43,13 +46,15 @@ class FastLane:
         self,
         listener: socket.socket,
         handlers: Handlers,
-        other: HypercornServer,
+        hand_over: Callable[[socket.socket | TlsSocket, bytes], None],
+        others: Callable[[], int],
         *,
         body_bytes_max: int,
         bulk_bytes_max: int,
         connections_max: int,
         request_timeout_s: float,
         keep_alive_s: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handlers = handlers
         self.now = trio.current_time()
@@ -57,11 +62,13 @@ class FastLane:
         self.date_and_end = b""
         self._second = 0
         self._listener = listener
-        self._other = other
+        self._hand_over = hand_over
+        self._others = others
         self._lengths_max = {Route.ADD: body_bytes_max, Route.BULK: bulk_bytes_max}
         self._connections_max = connections_max
         self._request_timeout_s = request_timeout_s
         self._keep_alive_s = keep_alive_s
+        self._tls = tls
         self._epoll = select.epoll()
         self._connections: dict[int, LaneConnection] = {}
         self._dirty: list[LaneConnection] = []
@@ -116,11 +123,13 @@ class FastLane:
         del self._connections[connection.fd]
         self._notice_empty()
 
-    def hand_over(self, connection: LaneConnection, taken: socket.socket, received: bytes) -> None:
+    def hand_over(
+        self, connection: LaneConnection, taken: socket.socket | TlsSocket, received: bytes
+    ) -> None:
         """Gives the connection to Hypercorn, with what was read of it."""
         self.forget(connection)
         connection.fd = -1
-        self._other.serve(taken, received)
+        self._hand_over(taken, received)
 
     async def _step_when_ready(self) -> None:
         epoll = self._epoll.fileno()
@@ -132,8 +141,17 @@ class FastLane:
         """Serves every socket that is ready, then sends what could be answered at once."""
         self._read_clock()
         self._stepping = True
+        for _ in range(ROUNDS_PER_STEP):
+            ready = self._epoll.poll(0, EVENTS_PER_STEP)
+            if not ready:
+                break
+            self._serve_ready(ready)
+        self._stepping = False
+        self._flush()
+
+    def _serve_ready(self, ready: Sequence[tuple[int, int]]) -> None:
         connections = self._connections
-        for fd, events in self._epoll.poll(0, EVENTS_PER_STEP):
+        for fd, events in ready:
             connection = connections.get(fd)
             if connection is None:
                 if fd == self._listener.fileno():
@@ -144,8 +162,6 @@ class FastLane:
                 connection.flush()
             else:
                 connection.close()
-        self._stepping = False
-        self._flush()
 
     async def _flush_when_answered(self) -> None:
         while True:
@@ -171,11 +187,13 @@ class FastLane:
                     self._pause_accepting()
                 return
             accepted.setblocking(False)
-            if len(self._connections) + self._other.connections >= self._connections_max:
+            if len(self._connections) + self._others() >= self._connections_max:
                 self._refuse(accepted)
                 continue
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = LaneConnection(self, accepted)
+            connection = LaneConnection(
+                self, accepted if self._tls is None else TlsSocket(accepted, self._tls)
+            )
             self._connections[connection.fd] = connection
             self._epoll.register(connection.fd, select.EPOLLIN)
 
@@ -199,7 +217,9 @@ class FastLane:
         idle = self.now - self._keep_alive_s
         for connection in list(self._connections.values()):
             since = connection.since
-            if (since < slow and connection.waits_for_peer) or (since < idle and connection.idle):
+            if since < slow and connection.waits_for_peer:
+                connection.refuse_slow()
+            elif since < idle and connection.idle:
                 connection.close()
 
     def _accept_again(self) -> None:

@@ -29,6 +29,7 @@ Headers = Sequence[tuple[str, str]]
 
 JSON: Final = ("Content-Type", "application/json")
 LINES: Final = ("Content-Type", bulk_wire.NDJSON)
+CLOSE: Final = ("Connection", "close")
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 
 

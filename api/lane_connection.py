@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from api.handlers import JSON_ONLY, Answer, answer_message
+from api.handlers import CLOSE, JSON_ONLY, Answer, answer_message
 from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
 from api.problems import RETRY_AFTER_S
+from api.tls import TlsSocket
 
 if TYPE_CHECKING:
     from api.fast_lane import FastLane
@@ -23,6 +24,7 @@ PIPELINED_MAX: Final = 128
 """Requests of one connection that may wait for their answers; then no more is read from it."""
 BUFFERED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of all bodies together that have not all come; one more is refused (503)."""
+GET: Final = ord("G")
 _JSON_LINE: Final = b"content-type: application/json\r\n"
 
 
@@ -47,6 +49,7 @@ class LaneConnection:
         "_buffer",
         "_ended",
         "_expecting",
+        "_head",
         "_lane",
         "_leaving",
         "_missing",
@@ -63,7 +66,7 @@ class LaneConnection:
         "since",
     )
 
-    def __init__(self, lane: "FastLane", accepted: socket.socket) -> None:
+    def __init__(self, lane: "FastLane", accepted: socket.socket | TlsSocket) -> None:
         self.fd = accepted.fileno()
         self.since = lane.now
         self.dirty = False
@@ -75,6 +78,7 @@ class LaneConnection:
         """Received, and not yet understood."""
         self._expecting: PlainRequest | None = None
         """A request whose body has not all come."""
+        self._head = b""
         self._parts: list[bytes] = []
         self._missing = 0
         self._slots: deque[_Slot] = deque()
@@ -85,7 +89,7 @@ class LaneConnection:
         self._leaving = False
         """It goes to Hypercorn with what is in the buffer, once what came before is answered."""
         self._paused = False
-        """As many answers are awaited as may be; what is in the buffer has to wait."""
+        """What is in the buffer has to wait until all before it is answered."""
         self._wanted = EPOLLIN
 
     @property
@@ -117,7 +121,7 @@ class LaneConnection:
             self.close()
             return
         if not received:
-            self.end()
+            self._end_of_input()
         elif self._expecting is not None:
             self._take_body(received)
         else:
@@ -171,6 +175,27 @@ class LaneConnection:
         self._forget_body()
         self._go_on()
 
+    def _end_of_input(self) -> None:
+        """The peer has said all: what it left unfinished is Hypercorn's to refuse."""
+        if self._expecting is not None:
+            unfinished = self._head + b"".join(self._parts)
+            self._forget_body()
+            self._leave(unfinished)
+        elif self._buffer and not self._paused:
+            self._leave(self._buffer)
+        else:
+            self.end()
+
+    def refuse_slow(self) -> None:
+        """Closes, and says why to a peer that has not taken too long to take an answer."""
+        if not self._unsent:
+            slow = answer_message(408, "the request takes too long to arrive")
+            self._out.append(self.encode(slow._replace(headers=(*slow.headers, CLOSE))))
+            self._forget_body()
+            self._buffer = b""
+            self.flush()
+        self.close()
+
     def close(self) -> None:
         """Closes at once. May be repeated."""
         if self.fd < 0:
@@ -200,7 +225,8 @@ class LaneConnection:
         start = 0
         begun, self._buffer = bool(self._buffer), b""
         while start < len(data):
-            if len(self._slots) >= PIPELINED_MAX:
+            if self._slots and (data[start] == GET or len(self._slots) >= PIPELINED_MAX):
+                # A read sees what the requests before it on its connection have done.
                 self._buffer, self._paused = data[start:], True
                 self._listen()
                 return
@@ -220,7 +246,7 @@ class LaneConnection:
                 return
             body_end = body_start + request.length
             if body_end > len(data):
-                self._expect(request, data[body_start:])
+                self._expect(request, data[start:body_start], data[body_start:])
                 return
             body = data[body_start:body_end]
             if body:
@@ -279,13 +305,13 @@ class LaneConnection:
         self._slots.append(slot)
         slot.fill(answer)
 
-    def _expect(self, request: PlainRequest, part: bytes) -> None:
+    def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
         if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
             self._answer(answer_message(503, "too many bodies are under way", RETRY_AFTER_S))
             self.end()
             return
-        self._expecting = request
-        self._parts = [part] if part else []
+        self._expecting, self._head = request, head
+        self._parts = [part]
         self._missing = request.length - len(part)
         self._lane.buffered_bytes += request.length
         self.since = self._lane.now
@@ -303,7 +329,7 @@ class LaneConnection:
     def _go_on(self) -> None:
         """What follows once nothing is waiting to be sent, or less is in flight."""
         if not (self._unsent or self._out):
-            if self._paused and len(self._slots) < PIPELINED_MAX:
+            if self._paused and not self._slots:
                 self._paused = False
                 self._take(self._buffer)
             if self.fd >= 0 and not self._slots and not self._out:

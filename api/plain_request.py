@@ -76,13 +76,18 @@ class HeadReader:
             self._parser.feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
             return None
-        if not self._plain or not _has_plain_lines(head):
+        method = b"GET" if head.startswith(b"G") else b"POST"
+        if (
+            not self._plain
+            or not head.startswith(b"%b %b HTTP/1.1\r\n" % (method, self._target))
+            or not _has_plain_lines(head)
+        ):
             return None
         target = _TARGET.fullmatch(self._target)
         if target is None:
             return None
         user, add, balance, page, bulk = target.groups()
-        if head.startswith(b"G"):
+        if method == b"GET":
             if add or bulk or len(self._noted) != 1 or self._noted[0][0] != b"host":
                 return None
             if balance:
@@ -131,9 +136,5 @@ class HeadReader:
 
 
 def _has_plain_lines(head: bytes) -> bool:
-    """HTTP/1.1, visible ASCII, every line ended by CRLF, none folded."""
-    return (
-        head.startswith(b" HTTP/1.1", head.index(b"\r\n") - 9)
-        and not head.translate(None, _VISIBLE).replace(b"\r\n", b"")
-        and b"\r\n " not in head
-    )
+    """Visible ASCII, every line ended by CRLF, none folded."""
+    return b"\r\n " not in head and not head.translate(None, _VISIBLE).replace(b"\r\n", b"")

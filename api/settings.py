@@ -35,6 +35,14 @@ class Settings:
         click.Choice(["fast-lane", "hypercorn"]),
         "What listens: the fast lane with Hypercorn behind it, or Hypercorn alone.",
     )
+    tls_certificate: Path | None = _setting(
+        None,
+        click.Path(path_type=Path, exists=True, dir_okay=False),
+        "PEM file with the certificate; with it, the server speaks TLS only.",
+    )
+    tls_key: Path | None = _setting(
+        None, click.Path(path_type=Path, exists=True, dir_okay=False), "PEM file with its key."
+    )
     data_dir: Path = _setting(
         Path("data"), click.Path(path_type=Path, file_okay=False), "Where log and snapshots are."
     )
@@ -70,7 +78,9 @@ class Settings:
         60.0, _positive_float, "Seconds after which an idle connection is closed."
     )
     request_timeout_s: float = _setting(
-        30.0, _positive_float, "Seconds that a peer has to send a request, or to take an answer."
+        30.0,
+        _positive_float,
+        "Seconds that a request may take to arrive (more gets 408), and an answer to be taken.",
     )
     connections_max: int = _setting(
         16_384, _positive, "Connections that are open at once; one more gets 503."

@@ -127,29 +127,46 @@ class Accounts:
         return found.get((user, key))
 
     def _look_up(self, submissions: Sequence[Submission]) -> Recorded | None:
-        """What the snapshots know of the keys of all these requests; None if it is not clear."""
-        requests = []
-        for submission in submissions:
-            for request in submission.requests:
-                if request.key is not None:
-                    account = self._active.get(request.user)
-                    if account is None or (account.folded and request.key not in account.keys):
-                        requests.append((request.user, request.key))
+        """Opens the accounts of all these requests, and returns what the snapshots know of their
+        keys; None where one cannot be read: looked up one by one, it shows which."""
+        active = self._active
+        unseen = {
+            request.user
+            for submission in submissions
+            for request in submission.requests
+            if request.user not in active
+        }
         try:
-            return self._snapshots.recorded_many(requests)
+            for user, summary in self._snapshots.accounts_many(unseen).items():
+                self._open(user, summary)
+                unseen.discard(user)
+            for user in unseen:
+                self._open(user, NO_ACCOUNT)
+            return self._snapshots.recorded_many(
+                [
+                    (request.user, request.key)
+                    for submission in submissions
+                    for request in submission.requests
+                    if request.key is not None
+                    and active[request.user].folded
+                    and request.key not in active[request.user].keys
+                ]
+            )
         except CorruptStore:
-            # One by one, whose it is shows.
             return None
 
     def _opened(self, user: UserId) -> Account:
         """The user's account in memory, to stage entries in."""
         account = self._active.get(user)
         if account is None:
-            summary = self._folded(user)
-            account = self._active[user] = Account(user, summary.entries, summary.balance)
-            self._opened_now.append(account)
+            account = self._open(user, self._folded(user))
         elif account.balance is None:
             self._load(account)
+        return account
+
+    def _open(self, user: UserId, summary: AccountSummary) -> Account:
+        account = self._active[user] = Account(user, summary.entries, summary.balance)
+        self._opened_now.append(account)
         return account
 
     def _end_staging(self) -> None:

@@ -17,11 +17,9 @@ class AccountSummary(NamedTuple):
     balance: Micros
     entries: int
     """How many its history has."""
-    digest: bytes
-    """A hash over the whole history (see `ledger_actors.folding`)."""
 
 
-NO_ACCOUNT = AccountSummary(Micros(0), 0, b"")
+NO_ACCOUNT = AccountSummary(Micros(0), 0)
 
 
 class Clock(Protocol):
@@ -68,7 +66,8 @@ class WriteAheadLog(Protocol):
 class SnapshotStore(Protocol):
     """Accounts, histories and request ids, true up to a position of the log.
 
-    It answers from one stable view until `refresh` moves it on.
+    It answers from one stable view until `refresh` moves it on. Every look-up raises `CorruptStore`
+    where what it finds is not what was written.
     """
 
     @property
@@ -82,8 +81,12 @@ class SnapshotStore(Protocol):
 
     def account(self, user: UserId) -> AccountSummary | None: ...
 
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        """The accounts of those users that have one: `account` for many at once."""
+        ...
+
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
-        """The user's entries with these numbers, both included, ascending. Keys are left out."""
+        """The user's entries with these numbers, both included, ascending."""
         ...
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:

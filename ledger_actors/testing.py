@@ -88,7 +88,7 @@ class MemorySnapshots:
             entries = list(record.entries)
             self._accounts.update(fold(self._accounts.get, entries))
             for entry in entries:
-                self._entries.setdefault(entry.user, []).append(entry._replace(key=None))
+                self._entries.setdefault(entry.user, []).append(entry)
                 if entry.key is not None:
                     self._requests[entry.user, entry.key] = entry
             self._position = record.position
@@ -97,6 +97,9 @@ class MemorySnapshots:
 
     def account(self, user: UserId) -> AccountSummary | None:
         return self._accounts.get(user)
+
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        return {user: self._accounts[user] for user in users if user in self._accounts}
 
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         return self._entries[user][first - 1 : last]

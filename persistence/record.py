@@ -16,9 +16,9 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple
 
-import msgpack
+import msgspec
 
-from ledger_actors.entry import Batch, Entry, LogPosition, Record
+from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import CorruptStore
 
 FORMAT_VERSION: Final = 1
@@ -26,6 +26,7 @@ DIGEST_BYTES: Final = 32
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
 _HEADER: Final = Struct(f">BQ{DIGEST_BYTES}s")
 _KEY: Final = Struct(">Q")
+_unpack = msgspec.msgpack.Decoder(list[Batch]).decode
 
 
 class StoredRecord(NamedTuple):
@@ -55,13 +56,13 @@ class RecordEncoder:
     """Turns group commits into records. One encoder serves one log: it reuses its buffer."""
 
     def __init__(self) -> None:
-        self._packer = msgpack.Packer()
+        self._encoder = msgspec.msgpack.Encoder()
 
     def encode(
         self, position: LogPosition, previous: bytes, batches: Sequence[Batch]
     ) -> tuple[bytes, bytes]:
         """The record as bytes, and its digest."""
-        body = _HEADER.pack(FORMAT_VERSION, position, previous) + self._packer.pack(batches)
+        body = _HEADER.pack(FORMAT_VERSION, position, previous) + self._encoder.encode(batches)
         digest = sha256(body).digest()
         return body + digest, digest
 
@@ -85,6 +86,8 @@ def decode(position: LogPosition, value: bytes) -> StoredRecord:
         )
     if written_position != position:
         raise CorruptStore(f"log record at position {position} was written at {written_position}")
-    packed = msgpack.unpackb(memoryview(value)[_HEADER.size : -DIGEST_BYTES], use_list=False)
-    batches = [Batch(shard, [Entry(*fields) for fields in entries]) for shard, entries in packed]
+    try:
+        batches = _unpack(memoryview(value)[_HEADER.size : -DIGEST_BYTES])
+    except msgspec.DecodeError as error:
+        raise CorruptStore(f"log record at position {position} has no entries: {error}") from None
     return StoredRecord(Record(position, batches), previous, digest)

@@ -1,32 +1,56 @@
 """Keys and values of the snapshot store.
 
-One tree, sorted by user, so that all that is known of a user lies together:
+One tree, sorted by kind and then by user:
 
-    len uid 00           account  [balance, count, digest]
-    len uid 01 key       request  number of the entry that it made
-    len uid 02 number    entry    [amount, timestamp], and the reference where there is one
-    00 "head"            head     [format version, position, digest, users, entries]
+    00 "head"           head     msgpack [format version, position, digest, users, entries]
+    01 uid              account  balance, number of entries, digest of the blocks, tail, checksum
+    02 len uid block    block    16 entries: msgpack [[amount, timestamp, key, reference], …]
+    03 len uid key      request  msgpack: the number of the entry that it made
 
-`len` is one byte (user ids are 1 to 128 bytes), numbers are 8 bytes big-endian, values msgpack.
+`len` is one byte (user ids are 1 to 128 bytes), `block` 8 bytes big-endian: 0, 1, 2 …
+
+A history lies in blocks: entries 1 to 16, 17 to 32 and so on. A block is written once, when it is
+full. The newest entries, which fill none yet, are the tail of the account, packed as they are in a
+block. A key has a row of its own, a request, from when its entry is in a block; before, it is found
+in the tail. So whatever comes for a user changes one row, and every sixteenth time a few more.
+
+Digest and checksum are BLAKE2b (RFC 7693). The digest is a chain over the blocks; the checksum is
+over the account's key and the rest of its value. They hold every amount, time, key and reference of
+the history, in order, so a snapshot shows by itself, long after its log was cut, that nothing in it
+was changed or lost. Neither depends on how many entries were folded at a time.
 """
 
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple
 
-from msgpack import packb, unpackb
+import msgspec
 
-from ledger_actors.entry import BEGINNING, Entry, LogPosition
+from ledger_actors.entry import BEGINNING, Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore
-from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.money import Micros
 from ledger_actors.ports import AccountSummary
 from persistence.record import NO_DIGEST
 
 FORMAT_VERSION: Final = 1
 HEAD_KEY: Final = b"\0head"
-ACCOUNT: Final = b"\0"
-REQUEST: Final = b"\1"
-ENTRY: Final = b"\2"
-_NUMBER: Final = Struct(">Q")
+ACCOUNT: Final = b"\1"
+BLOCK: Final = b"\2"
+REQUEST: Final = b"\3"
+BLOCK_ENTRIES: Final = 16
+CHECKSUM_BYTES: Final = 16
+NO_BLOCKS: Final = bytes(CHECKSUM_BYTES)
+"""The digest of a history that has no full block."""
+
+_ACCOUNT: Final = Struct(f">QQ{CHECKSUM_BYTES}s")
+_BLOCK_NUMBER: Final = Struct(">Q")
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int]).decode
+_unpack_number = msgspec.msgpack.Decoder(int).decode
+_Fields = tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]
+_unpack_array = msgspec.msgpack.Decoder(list[_Fields]).decode
 
 
 class Head(NamedTuple):
@@ -41,46 +65,58 @@ class Head(NamedTuple):
     entries: int = 0
 
 
-def user_prefix(user: UserId) -> bytes:
-    """What every key of the user begins with, and no other user's key does."""
-    encoded = user.encode()
-    return b"%c%b" % (len(encoded), encoded)
+class StoredAccount(NamedTuple):
+    """An account's row."""
+
+    balance: Micros
+    entries: int
+    """How many its history has."""
+    digest: bytes
+    """The digest of its blocks."""
+    tail: bytes
+    """The entries behind its last full block, packed."""
+
+    @property
+    def blocks(self) -> int:
+        """How many full blocks its history has."""
+        return self.entries // BLOCK_ENTRIES
+
+    @property
+    def summary(self) -> AccountSummary:
+        return AccountSummary(self.balance, self.entries)
+
+
+NO_ACCOUNT: Final = StoredAccount(Micros(0), 0, NO_BLOCKS, b"")
 
 
 def account_key(user: UserId) -> bytes:
-    return user_prefix(user) + ACCOUNT
+    return ACCOUNT + user.encode()
+
+
+def user_prefix(kind: bytes, user: UserId) -> bytes:
+    """What every key of this kind begins with that is the user's, and no other user's does."""
+    encoded = user.encode()
+    return b"%b%c%b" % (kind, len(encoded), encoded)
+
+
+def block_key(user: UserId, block: int) -> bytes:
+    return user_prefix(BLOCK, user) + _BLOCK_NUMBER.pack(block)
 
 
 def request_key(user: UserId, key: IdempotencyKey) -> bytes:
-    return user_prefix(user) + REQUEST + key.encode()
+    return user_prefix(REQUEST, user) + key.encode()
 
 
-def entry_key(user: UserId, number: int) -> bytes:
-    return user_prefix(user) + ENTRY + _NUMBER.pack(number)
-
-
-def split_key(key: bytes) -> tuple[UserId, bytes, bytes]:
-    """User, kind and the rest of a key.
+def user_of(key: bytes) -> UserId:
+    """The user of an account's key.
 
     Raises:
-        CorruptStore: it is no key of a user.
+        CorruptStore: it is no account's.
     """
-    end = 1 + key[0] if key else 0
-    kind = key[end : end + 1]
-    if end < 2 or kind not in (ACCOUNT, REQUEST, ENTRY):
-        raise CorruptStore(f"the snapshot has a key that means nothing: {key!r}")
     try:
-        return UserId(key[1:end].decode()), kind, key[end + 1 :]
+        return UserId(key[1:].decode())
     except UnicodeDecodeError:
         raise CorruptStore(f"the snapshot has a key that is no user's: {key!r}") from None
-
-
-def number_of(rest: bytes) -> int:
-    """The number in an entry's key, from the part behind its kind."""
-    if len(rest) != _NUMBER.size:
-        raise CorruptStore(f"the snapshot has an entry without a number: {rest!r}")
-    number: int = _NUMBER.unpack(rest)[0]
-    return number
 
 
 def pack_head(head: Head) -> bytes:
@@ -96,61 +132,122 @@ def unpack_head(value: bytes | None) -> Head:
     if value is None:
         return Head()
     try:
-        version, *fields = unpackb(value)
-        if version == FORMAT_VERSION:
-            return Head(version, *fields)
-    except (ValueError, TypeError):
+        head = Head(*_unpack_head(value))
+    except msgspec.DecodeError:
         raise _unreadable("its head", value) from None
-    raise CorruptStore(
-        f"the snapshot has format version {version}; this program reads version {FORMAT_VERSION}"
-    )
+    if head.version != FORMAT_VERSION:
+        raise CorruptStore(
+            f"the snapshot has format version {head.version}; "
+            f"this program reads version {FORMAT_VERSION}"
+        )
+    return head
 
 
-def pack_account(summary: AccountSummary) -> bytes:
-    return _pack(summary)
+def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: bytes) -> bytes:
+    """The value of an account's row.
+
+    Args:
+        key: the key of the row.
+        balance, entries, digest, tail: as in `StoredAccount`.
+    """
+    body = _ACCOUNT.pack(balance, entries, digest) + tail
+    return body + _checksum(key + body)
 
 
-def unpack_account(user: UserId, value: bytes) -> AccountSummary:
-    try:
-        balance, count, digest = unpackb(value)
-    except (ValueError, TypeError):
-        raise _unreadable(f"the account of user {user!r}", value) from None
-    return AccountSummary(balance, count, digest)
+def unpack_account(key: bytes, value: bytes) -> StoredAccount:
+    """
+    Raises:
+        CorruptStore: it is not what was written under that key.
+    """
+    body = value[:-CHECKSUM_BYTES]
+    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:
+        raise CorruptStore(
+            f"the snapshot's account of user {user_of(key)!r} does not match its checksum"
+        )
+    balance, entries, digest = _ACCOUNT.unpack_from(body)
+    return StoredAccount(balance, entries, digest, body[_ACCOUNT.size :])
 
 
 def pack_entry(entry: Entry) -> bytes:
-    if entry.reference is None:
-        return _pack((entry.amount, entry.timestamp))
-    return _pack((entry.amount, entry.timestamp, entry.reference))
+    """The entry as it is in a tail; a tail is nothing but its entries, one behind the other."""
+    return _pack(entry[2:])
 
 
-def unpack_entry(
-    user: UserId, number: int, value: bytes, key: IdempotencyKey | None = None
-) -> Entry:
-    try:
-        amount, timestamp, *reference = unpackb(value)
-        return Entry(user, number, amount, timestamp, key, *reference)
-    except (ValueError, TypeError):
-        raise _unreadable(f"entry {number} of user {user!r}", value) from None
+def block_of(tail: bytes) -> bytes:
+    """The value of a block, from the tail that filled it."""
+    return _array(BLOCK_ENTRIES, tail)
 
 
-def pack_request(number: int) -> bytes:
-    return _pack(number)
+def extended(digest: bytes, block: bytes) -> bytes:
+    """The digest of a history's blocks with one more behind them."""
+    return _checksum(digest + block)
+
+
+def unpack_block(user: UserId, block: int, value: bytes) -> Sequence[Entry]:
+    """
+    Raises:
+        CorruptStore: it is not what was written.
+    """
+    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, value)
+
+
+def unpack_tail(user: UserId, account: StoredAccount) -> Sequence[Entry]:
+    """
+    Raises:
+        CorruptStore: it is not what was written.
+    """
+    count = account.entries % BLOCK_ENTRIES
+    return _unpack(user, account.entries - count, count, _array(count, account.tail))
 
 
 def unpack_request(user: UserId, value: bytes) -> int:
+    """
+    Raises:
+        CorruptStore: it is not what was written.
+    """
     try:
-        number = unpackb(value)
-    except ValueError:
-        number = None
-    if not isinstance(number, int):
-        raise _unreadable(f"a request of user {user!r}", value)
-    return number
+        return _unpack_number(value)
+    except msgspec.DecodeError:
+        raise _unreadable(f"a request of user {user!r}", value) from None
 
 
-def _pack(value: object) -> bytes:
-    packed: bytes = packb(value)
-    return packed
+def pack_requests(user: UserId, block: int, value: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of the requests that made the entries of a block.
+
+    Raises:
+        CorruptStore: the block is not what was written.
+    """
+    prefix = user_prefix(REQUEST, user)
+    before = block * BLOCK_ENTRIES
+    for number, fields in enumerate(_unpack_fields(user, before, BLOCK_ENTRIES, value), before + 1):
+        key = fields[2]
+        if key is not None:
+            yield prefix + key.encode(), _pack(number)
+
+
+def _unpack(user: UserId, before: int, count: int, value: bytes) -> Sequence[Entry]:
+    """So many entries, the first of them the one behind entry `before`."""
+    fields = _unpack_fields(user, before, count, value)
+    return [Entry(user, number, *rest) for number, rest in enumerate(fields, before + 1)]
+
+
+def _unpack_fields(user: UserId, before: int, count: int, value: bytes) -> list[_Fields]:
+    try:
+        fields = _unpack_array(value)
+    except msgspec.DecodeError:
+        fields = []
+    if len(fields) != count:
+        raise _unreadable(f"entries of user {user!r} behind entry {before}", value)
+    return fields
+
+
+def _array(count: int, packed: bytes) -> bytes:
+    """A msgpack array of so many items that are packed already."""
+    return b"\xdc%b%b" % (count.to_bytes(2), packed)
+
+
+def _checksum(data: bytes) -> bytes:
+    return blake2b(data, digest_size=CHECKSUM_BYTES).digest()
 
 
 def _unreadable(what: str, value: bytes) -> CorruptStore:

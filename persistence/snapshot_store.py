@@ -9,7 +9,6 @@ import lmdb
 
 from ledger_actors.entry import Entry, LogPosition
 from ledger_actors.errors import CorruptStore
-from ledger_actors.folding import fold
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.ports import AccountSummary
 from persistence.environment import (
@@ -18,22 +17,22 @@ from persistence.environment import (
     open_for_reading,
     trusted_to_be_readable,
 )
+from persistence.folding import fold_rows
 from persistence.snapshot_format import (
+    BLOCK_ENTRIES,
     HEAD_KEY,
+    NO_ACCOUNT,
     Head,
+    StoredAccount,
     account_key,
-    entry_key,
-    number_of,
-    pack_account,
-    pack_entry,
+    block_key,
     pack_head,
-    pack_request,
     request_key,
-    split_key,
     unpack_account,
-    unpack_entry,
+    unpack_block,
     unpack_head,
     unpack_request,
+    unpack_tail,
 )
 
 BYTES_PER_ENTRY: Final = 256
@@ -65,45 +64,92 @@ class SnapshotView:
         return self.position
 
     def account(self, user: UserId) -> AccountSummary | None:
-        value = self._get(account_key(user), user)
-        return None if value is None else unpack_account(user, value)
+        account = self._account(user)
+        return None if account is None else account.summary
+
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        return {user: account.summary for user, account in self._accounts(users).items()}
 
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
-        found = []
-        end = entry_key(user, last)
-        try:
-            with self.transaction.cursor() as cursor:
-                if cursor.set_range(entry_key(user, first)):
-                    for key, value in takewhile(lambda item: item[0] <= end, cursor):
-                        found.append(unpack_entry(user, number_of(key[-8:]), value))
-        except lmdb.Error as error:
-            raise _unreadable(user, error) from None
-        if [entry.number for entry in found] != list(range(first, last + 1)):
+        if first > last:
+            return ()
+        account = self._account(user) or NO_ACCOUNT
+        if not 1 <= first <= last <= account.entries:
             raise CorruptStore(
                 f"the snapshot does not hold entries {first} to {last} of user {user!r}"
             )
-        return found
+        first_block, last_block = (first - 1) // BLOCK_ENTRIES, (last - 1) // BLOCK_ENTRIES
+        found: list[Entry] = []
+        for block in range(first_block, last_block + 1):
+            found += self._block(user, account, block)
+        skipped = first_block * BLOCK_ENTRIES
+        return found[first - skipped - 1 : last - skipped]
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
-        value = self._get(request_key(user, key), user)
-        if value is None:
+        account = self._account(user)
+        if account is None:
             return None
-        number = unpack_request(user, value)
-        (entry,) = self.entries(user, number, number)
-        return entry._replace(key=key)
+        entry = _in_tail(user, key, account)
+        if entry is None and account.blocks:
+            value = self.row(request_key(user, key))
+            if value is not None:
+                return self._in_block(user, key, account, value)
+        return entry
 
     def recorded_many(
         self, requests: Collection[tuple[UserId, IdempotencyKey]]
     ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
-        found = {request: self.recorded(*request) for request in requests}
-        return {request: entry for request, entry in found.items() if entry is not None}
+        accounts = self._accounts({user for user, _ in requests})
+        found: dict[tuple[UserId, IdempotencyKey], Entry] = {}
+        sought: dict[bytes, tuple[UserId, IdempotencyKey]] = {}
+        for request in requests:
+            user, key = request
+            account = accounts.get(user)
+            if account is None:
+                continue
+            entry = _in_tail(user, key, account)
+            if entry is not None:
+                found[request] = entry
+            elif account.blocks:
+                sought[request_key(user, key)] = request
+        for stored_key, value in self.rows_of(sorted(sought)):
+            user, key = request = sought[stored_key]
+            found[request] = self._in_block(user, key, accounts[user], value)
+        return found
 
-    def items(self) -> Iterator[tuple[UserId, bytes, bytes, bytes]]:
-        """Everything that is stored of users, in order: user, kind, rest of the key, value."""
+    def row(self, key: bytes) -> bytes | None:
+        """The value of one row.
+
+        Raises:
+            CorruptStore: the store cannot be read there.
+        """
+        try:
+            return self.transaction.get(key)
+        except lmdb.Error as error:
+            raise _unreadable(key, error) from None
+
+    def rows_of(self, keys: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """Those of these rows that there are, key and value; quickest where the keys are sorted.
+
+        Raises: as `row`.
+        """
+        try:
+            with self.transaction.cursor() as cursor:
+                return cursor.getmulti(keys)
+        except lmdb.Error as error:
+            raise _unreadable(keys[0], error) from None
+
+    def rows_under(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All rows whose keys begin so, in order."""
         with self.transaction.cursor() as cursor:
-            for key, value in cursor:
-                if key != HEAD_KEY:
-                    yield (*split_key(key), value)
+            if cursor.set_range(prefix):
+                yield from takewhile(lambda row: row[0].startswith(prefix), cursor)
+
+    @property
+    def size(self) -> int:
+        """How many rows the store has, of all kinds."""
+        size: int = self.transaction.stat(self._environment.open_db())["entries"]
+        return size
 
     def abort(self) -> None:
         """Ends the view; its environment can be used again."""
@@ -114,18 +160,52 @@ class SnapshotView:
         self.abort()
         self._environment.close()
 
-    def _get(self, key: bytes, user: UserId) -> bytes | None:
-        try:
-            return self.transaction.get(key)
-        except lmdb.Error as error:
-            raise _unreadable(user, error) from None
+    def _account(self, user: UserId) -> StoredAccount | None:
+        key = account_key(user)
+        value = self.row(key)
+        return None if value is None else unpack_account(key, value)
+
+    def _accounts(self, users: Collection[UserId]) -> Mapping[UserId, StoredAccount]:
+        # Sorted as their keys are, so that neighbours are found in the same page.
+        users_of = {account_key(user): user for user in sorted(users)}
+        return {
+            users_of[key]: unpack_account(key, value) for key, value in self.rows_of([*users_of])
+        }
+
+    def _block(self, user: UserId, account: StoredAccount, block: int) -> Sequence[Entry]:
+        if block == account.blocks:
+            return unpack_tail(user, account)
+        value = self.row(block_key(user, block))
+        if value is None:
+            raise CorruptStore(f"the snapshot lost block {block} of user {user!r}")
+        return unpack_block(user, block, value)
+
+    def _in_block(
+        self, user: UserId, key: IdempotencyKey, account: StoredAccount, value: bytes
+    ) -> Entry:
+        """The entry that a request's row tells of."""
+        number = unpack_request(user, value)
+        block, index = divmod(number - 1, BLOCK_ENTRIES)
+        if 0 <= block < account.blocks:
+            entry = self._block(user, account, block)[index]
+            if entry.key == key:
+                return entry
+        raise CorruptStore(f"the snapshot has no entry {number} of user {user!r} with its key")
 
     def _read_head(self) -> Head:
         return unpack_head(self.transaction.get(HEAD_KEY))
 
 
-def _unreadable(user: UserId, error: lmdb.Error) -> CorruptStore:
-    return CorruptStore(f"the snapshot cannot be read at user {user!r}: {error}")
+def _in_tail(user: UserId, key: IdempotencyKey, account: StoredAccount) -> Entry | None:
+    """The entry with that key, where it is among the newest."""
+    # Most keys are not; that shows without unpacking anything.
+    if key.encode() not in account.tail:
+        return None
+    return next((entry for entry in unpack_tail(user, account) if entry.key == key), None)
+
+
+def _unreadable(key: bytes, error: lmdb.Error) -> CorruptStore:
+    return CorruptStore(f"the snapshot cannot be read at {key!r}: {error}")
 
 
 def open_snapshot_view(path: Path) -> SnapshotView:
@@ -188,31 +268,12 @@ def _fold(
     head = unpack_head(transaction.get(HEAD_KEY))
     if head.position != after:
         return False
-
-    def account(user: UserId) -> AccountSummary | None:
-        value = transaction.get(account_key(user))
-        return None if value is None else unpack_account(user, value)
-
-    accounts = fold(account, entries)
+    new_users = fold_rows(transaction, entries)
     head = head._replace(
         position=position,
         digest=digest,
-        users=head.users + sum(entry.number == 1 for entry in entries),
+        users=head.users + new_users,
         entries=head.entries + len(entries),
     )
-    with transaction.cursor() as cursor:
-        # Sorted, so that neighbours go to the same page one after the other.
-        cursor.putmulti(sorted(_items(accounts, entries)))
     transaction.put(HEAD_KEY, pack_head(head))
     return True
-
-
-def _items(
-    accounts: Mapping[UserId, AccountSummary], entries: Sequence[Entry]
-) -> Iterator[tuple[bytes, bytes]]:
-    for user, summary in accounts.items():
-        yield account_key(user), pack_account(summary)
-    for entry in entries:
-        yield entry_key(entry.user, entry.number), pack_entry(entry)
-        if entry.key is not None:
-            yield request_key(entry.user, entry.key), pack_request(entry.number)

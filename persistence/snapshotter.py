@@ -5,6 +5,7 @@ lock with the server, and lets others go first. For each line on its standard in
 the end of the log, and answers with one JSON line: `{"position": 12}` or `{"error": "…"}`.
 """
 
+import gc
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from persistence.errors import StoreError
 from persistence.log_reader import read_some
 from persistence.snapshot_store import SnapshotWriter
 
-ENTRIES_PER_TRANSACTION: Final = 20_000
+ENTRIES_PER_TRANSACTION: Final = int(os.environ.get("NN", 100_000))
 NICENESS: Final = 10
 
 
@@ -68,5 +69,7 @@ def serve(log_path: Path, snapshot_path: Path) -> None:
 if __name__ == "__main__":
     # The terminal's interrupt is for the server, which ends this process itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a fold makes has no cycles; looking for them in it takes a third of the time.
+    gc.disable()
     os.nice(NICENESS)
     serve(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -2,24 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 from ledger_actors.entry import BEGINNING, Entry, LogPosition, out_of_order
 from ledger_actors.errors import CorruptStore
-from ledger_actors.folding import extended
 from ledger_actors.identity import IdempotencyKey, UserId, shard_of
-from ledger_actors.ports import NO_ACCOUNT, AccountSummary
+from ledger_actors.ports import NO_ACCOUNT
 from persistence.data_directory import DataDirectory
 from persistence.log_reader import read_after
 from persistence.pinned import PinnedStore, pinned
 from persistence.record import StoredRecord, decode, key_of
 from persistence.snapshot_format import (
     ACCOUNT,
-    REQUEST,
-    number_of,
+    NO_BLOCKS,
+    StoredAccount,
+    block_key,
+    extended,
+    pack_requests,
     unpack_account,
-    unpack_entry,
-    unpack_request,
+    unpack_block,
+    unpack_tail,
+    user_of,
 )
 from persistence.snapshot_store import SnapshotView
 
@@ -80,24 +82,37 @@ def verify(
 
 def _check_users(view: SnapshotView) -> Iterator[int]:
     """Checks user by user, and yields how many entries each has."""
-    for user, items in groupby(view.items(), key=lambda item: item[0]):
-        recorded: AccountSummary | None = None
-        keys: dict[int, IdempotencyKey] = {}
-        summary = NO_ACCOUNT
-        for _, kind, rest, value in items:
-            if kind == ACCOUNT:
-                recorded = unpack_account(user, value)
-            elif kind == REQUEST:
-                keys[unpack_request(user, value)] = IdempotencyKey(rest.decode("ascii", "replace"))
-            else:
-                number = number_of(rest)
-                entry = unpack_entry(user, number, value, keys.pop(number, None))
-                summary = extended(summary, entry)
-        if recorded != summary or keys:
-            raise CorruptStore(
-                f"the snapshot's account of user {user!r} is not what its history adds up to"
-            )
-        yield summary.entries
+    # The head is one.
+    rows = 1
+    for key, value in view.rows_under(ACCOUNT):
+        user = user_of(key)
+        account = unpack_account(key, value)
+        rows += 1 + _check_user(view, user, account)
+        yield account.entries
+    if view.size not in (rows, 0):
+        raise CorruptStore(f"the snapshot holds {view.size} rows, but its accounts have {rows}")
+
+
+def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> int:
+    """Checks one user, and returns how many rows its blocks and requests have."""
+    rows = 0
+    balance: int = sum(entry.amount for entry in unpack_tail(user, account))
+    digest = NO_BLOCKS
+    for number in range(account.blocks):
+        block = view.row(block_key(user, number))
+        if block is None:
+            raise CorruptStore(f"the snapshot lost block {number} of user {user!r}")
+        requests = dict(pack_requests(user, number, block))
+        if dict(view.rows_of(sorted(requests))) != requests:
+            raise CorruptStore(f"the snapshot lost an idempotency key of user {user!r}")
+        rows += 1 + len(requests)
+        balance += sum(entry.amount for entry in unpack_block(user, number, block))
+        digest = extended(digest, block)
+    if (balance, digest) != (account.balance, account.digest):
+        raise CorruptStore(
+            f"the snapshot's account of user {user!r} is not what its history adds up to"
+        )
+    return rows
 
 
 def _check_log(store: PinnedStore, shards: int) -> int:
@@ -128,7 +143,7 @@ def _records(store: PinnedStore) -> Iterator[StoredRecord]:
 
 def _check_folded(view: SnapshotView, stored: StoredRecord, entry: Entry) -> None:
     (folded,) = view.entries(entry.user, entry.number, entry.number)
-    if folded != entry._replace(key=None):
+    if folded != entry:
         raise CorruptStore(_at(stored, f"the snapshot has another entry: {folded}, not {entry}"))
     if entry.key is not None:
         recorded = view.recorded(entry.user, entry.key)

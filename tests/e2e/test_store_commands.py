@@ -14,18 +14,18 @@ from eventually import all_folded
 from raw_http import balance, credit
 
 from bench.server_process import ServerProcess
-from ledger_actors import Entry, IdempotencyKey, LogPosition, Micros, Timestamp, UserId
+from ledger_actors import IdempotencyKey, LogPosition, UserId
 from persistence.record import key_of
-from persistence.snapshot_format import account_key, entry_key, pack_entry, request_key
+from persistence.snapshot_format import account_key, block_key, request_key
 
 AMOUNT = b'{"amount":1}'
-FOLDED = 5
-LAST = 9
+FOLDED = 20
+LAST = 24
 USER = UserId("folded")
 
 
 def write_store(server: ServerProcess) -> None:
-    """Five records that are folded, all of one user, and four that are only in the log."""
+    """Twenty records that are folded, all of one user, and four that are only in the log."""
     for number in range(1, FOLDED + 1):
         credit(server.url, USER, AMOUNT, f"key-{number}")
     assert all_folded(server, FOLDED) == FOLDED
@@ -101,14 +101,17 @@ def test_verify_counts_what_it_found_right(data_dir: Path) -> None:
 def test_show_tells_balance_and_newest_entries(data_dir: Path) -> None:
     (account,) = show(data_dir, USER, "--entries", "2").json
 
-    assert (account["user"], account["balance"], account["entries"]) == (USER, "5.000000", 5)
-    assert [entry["number"] for entry in account["newest"]] == [5, 4]
+    assert (account["user"], account["balance"], account["entries"]) == (USER, "20.000000", 20)
+    assert [(entry["number"], entry["key"]) for entry in account["newest"]] == [
+        (20, "key-20"),
+        (19, "key-19"),
+    ]
 
 
 def test_show_tells_of_what_is_only_in_the_log(data_dir: Path) -> None:
-    (account,) = show(data_dir, "logged-7").json
+    (account,) = show(data_dir, "logged-22").json
 
-    assert (account["balance"], account["newest"][0]["key"]) == ("1.000000", "key-7")
+    assert (account["balance"], account["newest"][0]["key"]) == ("1.000000", "key-22")
 
 
 def test_show_of_an_unknown_user_is_an_empty_account(data_dir: Path) -> None:
@@ -126,15 +129,15 @@ def test_log_prints_the_entries_in_order(data_dir: Path) -> None:
 
 
 def test_log_begins_behind_the_position_asked_for(data_dir: Path) -> None:
-    entries = bitburst("log", "--json", "--data-dir", data_dir, "--after", "8").json
+    entries = bitburst("log", "--json", "--data-dir", data_dir, "--after", "23").json
 
-    assert [entry["position"] for entry in entries] == [9]
+    assert [entry["position"] for entry in entries] == [24]
 
 
 def test_commands_print_for_people_too(data_dir: Path) -> None:
     shown = bitburst("show", "--data-dir", data_dir, USER).output
 
-    assert shown.startswith(f"{USER}: $5.000000 in 5 entries")
+    assert shown.startswith(f"{USER}: $20.000000 in 20 entries")
 
 
 def test_what_callers_chose_cannot_command_a_terminal(server: ServerProcess) -> None:
@@ -188,7 +191,7 @@ def test_a_restored_store_serves_what_was_backed_up(store: Path) -> None:
         retried = credit(server.url, USER, AMOUNT, "key-1")
 
         assert retried.headers["idempotent-replayed"] == "true"
-        assert balance(server.url, USER).message.endswith("$5.000000")
+        assert balance(server.url, USER).message.endswith("$20.000000")
 
 
 def test_a_backup_under_load_holds_all_that_was_acknowledged_before(tmp_path: Path) -> None:
@@ -235,9 +238,9 @@ def test_restore_of_what_is_no_backup_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_backup_that_was_changed_is_not_restored(store: Path, tmp_path: Path) -> None:
-    change(store / "log", key_of(LogPosition(7)), spoil)
+    change(store / "log", key_of(LogPosition(22)), spoil)
 
-    assert_refused(restore(store, tmp_path / "restored"), "position 7 does not match")
+    assert_refused(restore(store, tmp_path / "restored"), "position 22 does not match")
     assert not (tmp_path / "restored" / "store.json").exists()
 
 
@@ -291,30 +294,45 @@ def delete(value: bytes) -> None:
 
 
 def test_verify_finds_a_changed_amount_in_the_snapshot(store: Path) -> None:
-    def doubled(_: bytes) -> bytes:
-        return pack_entry(Entry(USER, 3, Micros(2_000_000), Timestamp(0), None))
+    amount = b"\xce\x00\x0f\x42\x40"
 
-    change(store / "snapshot", entry_key(USER, 3), doubled)
+    def doubled(value: bytes) -> bytes:
+        assert amount in value
+        return value.replace(amount, b"\xce\x00\x1e\x84\x80", 1)
+
+    change(store / "snapshot", block_key(USER, 0), doubled)
 
     assert_refused(verify(store), f"account of user '{USER}' is not what its history adds up to")
 
 
-def test_verify_finds_a_lost_entry_of_the_snapshot(store: Path) -> None:
-    change(store / "snapshot", entry_key(USER, 3), delete)
+def test_verify_finds_a_changed_account_in_the_snapshot(store: Path) -> None:
+    change(store / "snapshot", account_key(USER), spoil)
 
-    assert_refused(verify(store), f"entry 4 of user '{USER}' follows entry 2")
+    assert_refused(verify(store), f"account of user '{USER}' does not match its checksum")
+
+
+def test_verify_finds_lost_entries_of_the_snapshot(store: Path) -> None:
+    change(store / "snapshot", block_key(USER, 0), delete)
+
+    assert_refused(verify(store), f"lost block 0 of user '{USER}'")
 
 
 def test_verify_finds_a_lost_request_id_of_the_snapshot(store: Path) -> None:
     change(store / "snapshot", request_key(USER, IdempotencyKey("key-3")), delete)
 
-    assert_refused(verify(store), f"account of user '{USER}' is not what its history adds up to")
+    assert_refused(verify(store), f"lost an idempotency key of user '{USER}'")
+
+
+def test_verify_finds_a_lost_account_of_the_snapshot(store: Path) -> None:
+    change(store / "snapshot", account_key(USER), delete)
+
+    assert_refused(verify(store), "the snapshot holds 18 rows, but its accounts have 1")
 
 
 def test_verify_finds_a_lost_record_in_the_middle_of_the_log(store: Path) -> None:
-    change(store / "log", key_of(LogPosition(7)), delete)
+    change(store / "log", key_of(LogPosition(22)), delete)
 
-    assert_refused(verify(store), "position 7 is missing")
+    assert_refused(verify(store), "position 22 is missing")
 
 
 def test_verify_finds_the_lost_record_that_the_snapshot_was_made_at(store: Path) -> None:
@@ -324,13 +342,13 @@ def test_verify_finds_the_lost_record_that_the_snapshot_was_made_at(store: Path)
 
 
 def test_verify_finds_a_changed_record(store: Path) -> None:
-    change(store / "log", key_of(LogPosition(8)), spoil)
+    change(store / "log", key_of(LogPosition(23)), spoil)
 
-    assert_refused(verify(store), "position 8 does not match its checksum")
+    assert_refused(verify(store), "position 23 does not match its checksum")
 
 
 def test_verify_finds_swapped_records(store: Path) -> None:
-    keys = [key_of(LogPosition(position)) for position in (7, 8)]
+    keys = [key_of(LogPosition(position)) for position in (22, 23)]
     with (
         lmdb.open(str(store / "log")) as environment,
         environment.begin(write=True) as transaction,
@@ -340,24 +358,24 @@ def test_verify_finds_swapped_records(store: Path) -> None:
             assert value is not None
             transaction.put(key, value)
 
-    assert_refused(verify(store), "position 7 was written at 8")
+    assert_refused(verify(store), "position 22 was written at 23")
 
 
 def test_a_lost_record_is_refused_at_start(store: Path) -> None:
-    change(store / "log", key_of(LogPosition(7)), delete)
+    change(store / "log", key_of(LogPosition(22)), delete)
 
     finished = bitburst("serve", "--port", "0", "--data-dir", store)
 
-    assert_refused(finished, "position 7 is missing")
+    assert_refused(finished, "position 22 is missing")
 
 
 def test_a_damaged_account_is_never_served_and_the_others_are(store: Path) -> None:
-    change(store / "snapshot", account_key(USER), lambda _: b"\xc1")
+    change(store / "snapshot", account_key(USER), spoil)
     with ServerProcess(store) as server:
         refused = [
             balance(server.url, USER),
             credit(server.url, USER, AMOUNT),
-            credit(server.url, "logged-6", AMOUNT),
+            credit(server.url, "logged-21", AMOUNT),
         ]
 
         assert [reply.status for reply in refused] == [500, 500, 200]

@@ -209,11 +209,11 @@ async def test_a_damaged_account_fails_its_credits_alone(
             raise CorruptStore("damaged")
         return None
 
-    def unreadable_keys(requests: object) -> object:
+    def many_unreadable(users: object) -> object:
         raise CorruptStore("damaged")
 
     monkeypatch.setattr(world.snapshots, "account", unreadable)
-    monkeypatch.setattr(world.snapshots, "recorded_many", unreadable_keys)
+    monkeypatch.setattr(world.snapshots, "accounts_many", many_unreadable)
     async with world.ledger() as ledger:
         credits_ = [
             Credit(user, ONE, IdempotencyKey(f"{user} {n}")) for n in "123" for user in (ANN, BOB)

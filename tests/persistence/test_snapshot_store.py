@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,17 @@ from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import fold
 from ledger_actors.ports import NO_ACCOUNT
 from persistence.log_store import LogStore
-from persistence.snapshot_format import split_key, user_prefix
+from persistence.snapshot_format import (
+    ACCOUNT,
+    BLOCK,
+    BLOCK_ENTRIES,
+    REQUEST,
+    account_key,
+    block_key,
+    request_key,
+    user_of,
+    user_prefix,
+)
 from persistence.snapshot_store import SnapshotWriter, open_snapshot_view
 
 DIGEST = b"d" * 32
@@ -47,8 +59,8 @@ def entries_of(drawn: list[tuple[UserId, int, bool]]) -> list[Entry]:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(users, st.integers(1, 2**60), st.booleans()), max_size=60),
-    st.lists(st.integers(0, 60), max_size=4),
+    st.lists(st.tuples(users, st.integers(1, 2**60), st.booleans()), max_size=150),
+    st.lists(st.integers(0, 150), max_size=4),
 )
 def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
     tmp_path_factory: pytest.TempPathFactory,
@@ -74,7 +86,7 @@ def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
         history = histories.get(user, [])
         assert (view.account(user) or NO_ACCOUNT) == model.get(user, NO_ACCOUNT)
         found = view.entries(user, 1, len(history))
-        assert found == [entry._replace(key=None) for entry in history]
+        assert list(found) == history
         for entry in history:
             if entry.key is not None:
                 assert view.recorded(user, entry.key) == entry
@@ -84,15 +96,35 @@ def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
 
 def test_the_keys_of_one_user_are_never_those_of_another() -> None:
     names = ["a", "a\0", "a\1", "aa", "\0", "\1a", "ä", "x" * 128]
-    prefixes = [user_prefix(UserId(name)) for name in names]
+    prefixes = [
+        user_prefix(kind, UserId(name)) for name in names for kind in (ACCOUNT, BLOCK, REQUEST)
+    ]
     for one in prefixes:
         assert [other for other in prefixes if other.startswith(one)] == [one]
 
 
-@pytest.mark.parametrize("key", [b"", b"\1", b"\1a", b"\1a\7", b"\1\xff\0"])
-def test_a_key_that_means_nothing_is_reported(key: bytes) -> None:
-    with pytest.raises(CorruptStore):
-        split_key(key)
+def test_the_key_of_an_account_that_is_no_users_is_reported() -> None:
+    assert user_of(account_key(UserId("ünï"))) == "ünï"
+    with pytest.raises(CorruptStore, match="no user's"):
+        user_of(ACCOUNT + b"\xff")
+
+
+def test_what_is_stored_does_not_depend_on_how_many_entries_were_folded_at_a_time(
+    tmp_path: Path,
+) -> None:
+    entries = entries_of([(UserId("a"), amount, True) for amount in range(1, 40)])
+    stores = []
+    for step in (1, 7, 16, 39):
+        path = tmp_path / str(step)
+        writer = SnapshotWriter(path)
+        for start in range(0, len(entries), step):
+            position = LogPosition(min(start + step, len(entries)))
+            assert writer.fold(LogPosition(start), entries[start:position], position, DIGEST)
+        writer.close()
+        view = open_snapshot_view(path)
+        stores.append(list(view.rows_under(b"")))
+        view.close()
+    assert all(store == stores[0] for store in stores)
 
 
 def test_a_fold_that_does_not_follow_the_store_changes_nothing(tmp_path: Path) -> None:
@@ -139,14 +171,86 @@ def test_a_view_follows_a_store_that_has_grown(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_history_with_a_hole_is_reported(tmp_path: Path) -> None:
+HISTORY = entries_of([(UserId("a"), amount, True) for amount in range(1, BLOCK_ENTRIES + 3)])
+"""One full block, and two entries behind it."""
+NEWEST = HISTORY[-1]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
     writer = SnapshotWriter(tmp_path)
-    writer.fold(LogPosition(0), entries_of([(UserId("a"), 1, False)]), LogPosition(1), DIGEST)
+    writer.fold(LogPosition(0), HISTORY, LogPosition(1), DIGEST)
     writer.close()
-    view = open_snapshot_view(tmp_path)
-    with pytest.raises(CorruptStore, match="does not hold entries 1 to 2 of user 'a'"):
-        view.entries(UserId("a"), 1, 2)
+    return tmp_path
+
+
+def change(path: Path, key: bytes, changed: Callable[[bytes], bytes | None]) -> None:
+    """Puts what `changed` makes of the value there; deletes it where that is None."""
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        value = transaction.get(key)
+        assert value is not None
+        new = changed(value)
+        assert transaction.delete(key) if new is None else transaction.put(key, new)
+
+
+def test_entries_that_are_not_there_are_reported(written: Path) -> None:
+    view = open_snapshot_view(written)
+    with pytest.raises(CorruptStore, match="does not hold entries 18 to 19 of user 'a'"):
+        view.entries(UserId("a"), 18, 19)
+    with pytest.raises(CorruptStore, match="does not hold entries 1 to 1 of user 'b'"):
+        view.entries(UserId("b"), 1, 1)
     view.close()
+
+
+def test_a_lost_block_is_reported(written: Path) -> None:
+    change(written, block_key(UserId("a"), 0), lambda _: None)
+    view = open_snapshot_view(written)
+    assert view.entries(UserId("a"), 17, 18) == HISTORY[16:]
+    with pytest.raises(CorruptStore, match="lost block 0 of user 'a'"):
+        view.entries(UserId("a"), 16, 17)
+    view.close()
+
+
+def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:
+    key = HISTORY[0].key
+    assert key is not None
+    change(written, request_key(UserId("a"), key), lambda _: b"\2")
+    view = open_snapshot_view(written)
+    with pytest.raises(CorruptStore, match="no entry 2 of user 'a' with its key"):
+        view.recorded(UserId("a"), key)
+    with pytest.raises(CorruptStore, match="no entry 2 of user 'a' with its key"):
+        view.recorded_many([(UserId("a"), key)])
+    view.close()
+
+
+@pytest.mark.parametrize("at", [0, 8, 16, 40, -1])
+def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
+    written: Path, at: int
+) -> None:
+    def spoiled(value: bytes) -> bytes:
+        damaged = bytearray(value)
+        damaged[at] ^= 1
+        return bytes(damaged)
+
+    change(written, account_key(UserId("a")), spoiled)
+    view = open_snapshot_view(written)
+    looks: list[Callable[[], object]] = [
+        lambda: view.account(UserId("a")),
+        lambda: view.accounts_many([UserId("a")]),
+        lambda: view.entries(UserId("a"), 1, 1),
+        lambda: view.recorded(UserId("a"), IdempotencyKey("never used")),
+        lambda: view.recorded_many([(UserId("a"), IdempotencyKey("never used"))]),
+    ]
+    for look in looks:
+        with pytest.raises(CorruptStore, match="user 'a' does not match its checksum"):
+            look()
+    assert view.account(UserId("b")) is None
+    view.close()
+    writer = SnapshotWriter(written)
+    following = NEWEST._replace(number=NEWEST.number + 1)
+    with pytest.raises(CorruptStore, match="user 'a' does not match its checksum"):
+        writer.fold(LogPosition(1), [following], LogPosition(2), DIGEST)
+    writer.close()
 
 
 def fold_in_another_process(path: Path) -> object:
