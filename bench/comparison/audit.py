@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.errors import UnreadableAnswerError
-from bench.loads.closed import OPEN_SECONDS_MAX
+from bench.loads.closed import OPEN_SECONDS_MAX, first_request
 from bench.loads.generator import site
 from bench.loads.lean_client import LeanClient
 from bench.loads.outcome import Outcome
-from bench.loads.requests import amount_of
+from bench.loads.requests import Load, amount_of
 from bench.store_builder import user_name
-from bench.wire import Micros, UserName, balance_from_body, balance_request, readiness_request
+from bench.wire import Micros, UserName, balance_from_body, balance_request
 
 USERS_MAX: Final = 2_000
 CONNECTIONS: Final = 64
@@ -99,8 +99,8 @@ def read_balances(url: str, users: int) -> list[Micros]:
     asked: dict[int, int] = {}
     waiting = iter(range(users))
     with LeanClient(where.address) as client:
-        ready = readiness_request(where.authority)
-        client.open(min(CONNECTIONS, users), ready, OPEN_SECONDS_MAX)
+        first = first_request(Load.BALANCE, where.authority)
+        client.open(min(CONNECTIONS, users), first, OPEN_SECONDS_MAX)
         for channel, user in zip(client.channels, waiting, strict=False):
             asked[channel.number] = user
             client.send(channel, balance_request(where.authority, names[user]))

@@ -46,12 +46,12 @@ def _bitburst(stage: Stage, encoding: Encoding, users: list[int]) -> Entrant:
 
     def measure(repetition: int) -> Sample:
         if not encoded:
-            encoded.append(encode_requests(users, encoding, "bulk", AUTHORITY, counted))
+            encoded.append(encode_requests(users, encoding, "bulk", AUTHORITY))
         name = f"bulk-{NAMES[encoding]}-{repetition}"
         with stage.bitburst(name) as server:
 
             def run(started: Started) -> Outcome:
-                return send_bulk(site(server.url), encoded[0], started)
+                return send_bulk(site(server.url), encoded[0], counted, started)
 
             with awake(server):
                 audit = Audit(server.url, setting.users)

@@ -2,6 +2,7 @@
 
 import time
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,20 +13,21 @@ import msgspec
 from bench.errors import LoadFailedError
 from bench.http_client import Answer
 from bench.latency import NS_PER_S, percentiles
-from bench.loads.closed import OPEN_SECONDS_MAX
+from bench.loads.closed import OPEN_SECONDS_MAX, first_request
 from bench.loads.generator import Site, Started
-from bench.loads.lean_client import LeanClient
+from bench.loads.lean_client import Channel, LeanClient
 from bench.loads.outcome import Outcome
-from bench.loads.requests import amount_of
+from bench.loads.requests import Load, amount_of
 from bench.store_builder import user_name
-from bench.wire import MICROS_PER_DOLLAR, readiness_request
+from bench.wire import MICROS_PER_DOLLAR
 
 TARGET: Final = "/v1/credits:batch"
 CREDITS_PER_REQUEST: Final = 8_190
 CONNECTIONS: Final = 4
 """One in the server's hands, others on their way: the server need not wait for the next."""
 CREATED: Final = b'"result":"created"'
-ANSWER_SECONDS_MAX: Final = 60.0
+SECONDS_MAX: Final = 8.0
+ANSWER_SECONDS_MAX: Final = 30.0
 POLL_SECONDS: Final = 0.2
 
 
@@ -41,18 +43,20 @@ class BulkRequests:
     """All requests of a load, ready to be sent."""
 
     requests: tuple[bytes, ...]
-    credits: tuple[int, ...]
-    """In each of them."""
-    counted: tuple[int, ...]
-    """Credits to each of the users that are counted."""
+    batches: tuple[Sequence[int], ...]
+    """The users that each of them credits."""
+
+    def counted(self, requests: int, users: int) -> tuple[int, ...]:
+        """How many credits the first so many requests have for each of the first so many users."""
+        counts = Counter(user for batch in self.batches[:requests] for user in batch)
+        return tuple(counts[user] for user in range(users))
 
 
 def encode_requests(
-    users: Sequence[int], encoding: Encoding, run: str, authority: str, counted_users: int
+    users: Sequence[int], encoding: Encoding, run: str, authority: str
 ) -> BulkRequests:
     """A credit with a key of its own for each of those users, in that order."""
-    counted = [0] * counted_users
-    requests, sizes = [], []
+    requests, batches = [], []
     for start in range(0, len(users), CREDITS_PER_REQUEST):
         batch = users[start : start + CREDITS_PER_REQUEST]
         body = _body(
@@ -61,11 +65,8 @@ def encode_requests(
         )
         head = f"POST {TARGET} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {encoding}\r\n"
         requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        sizes.append(len(batch))
-        for user in batch:
-            if user < counted_users:
-                counted[user] += 1
-    return BulkRequests(tuple(requests), tuple(sizes), tuple(counted))
+        batches.append(batch)
+    return BulkRequests(tuple(requests), tuple(batches))
 
 
 def _credit(user: int, encoding: Encoding, key: str) -> dict[str, Any]:
@@ -83,18 +84,27 @@ def _body(listed: list[dict[str, Any]], encoding: Encoding) -> bytes:
     return msgspec.json.encode(listed)
 
 
-def send_bulk(where: Site, bulk: BulkRequests, started: Started) -> Outcome:
-    """Sends all of them over a few connections, and counts the credits that were created.
+def send_bulk(
+    where: Site,
+    bulk: BulkRequests,
+    counted_users: int,
+    started: Started,
+    seconds_max: float = SECONDS_MAX,
+) -> Outcome:
+    """Sends them over a few connections, and counts the credits that were created.
+
+    Args:
+        seconds_max: nothing more is sent after that; what was sent is waited for.
 
     Raises:
         LoadFailedError: the server has no such endpoint.
         BenchError: it could not be reached, or what came was no HTTP.
     """
     with LeanClient(where.address) as client:
-        client.open(CONNECTIONS, readiness_request(where.authority), OPEN_SECONDS_MAX)
+        client.open(CONNECTIONS, first_request(Load.KEYED, where.authority), OPEN_SECONDS_MAX)
         _probe(client, where.authority)
         started()
-        return _send_all(client, bulk)
+        return _send_all(client, bulk, counted_users, seconds_max)
 
 
 def _probe(client: LeanClient, authority: str) -> None:
@@ -110,37 +120,41 @@ def _probe(client: LeanClient, authority: str) -> None:
         raise LoadFailedError(f"the server has no {TARGET} (it answers {status})")
 
 
-def _send_all(client: LeanClient, bulk: BulkRequests) -> Outcome:
+def _send_all(
+    client: LeanClient, bulk: BulkRequests, counted_users: int, seconds_max: float
+) -> Outcome:
     latencies_ns = array("q")
-    waiting = iter(range(len(bulk.requests)))
     under_way: dict[int, tuple[int, int]] = {}
-    created, first_error = 0, ""
+    sent, created, first_error = 0, 0, ""
     started_ns = now_ns = time.perf_counter_ns()
-    give_up_ns = started_ns + round(ANSWER_SECONDS_MAX * NS_PER_S)
+    until_ns = started_ns + round(seconds_max * NS_PER_S)
+    give_up_ns = until_ns + round(ANSWER_SECONDS_MAX * NS_PER_S)
 
-    def send_next(number: int) -> None:
-        request = next(waiting, None)
-        if request is not None:
-            under_way[number] = (request, time.perf_counter_ns())
-            client.send(client.channels[number], bulk.requests[request])
+    def send_next(channel: Channel) -> None:
+        nonlocal sent
+        if sent < len(bulk.requests) and now_ns < until_ns:
+            under_way[channel.number] = (sent, time.perf_counter_ns())
+            client.send(channel, bulk.requests[sent])
+            sent += 1
 
     for channel in client.channels:
-        send_next(channel.number)
+        send_next(channel)
     while under_way and now_ns < give_up_ns:
         for channel, answer in client.poll(POLL_SECONDS):
+            now_ns = time.perf_counter_ns()
             request, asked_ns = under_way.pop(channel.number)
-            latencies_ns.append(time.perf_counter_ns() - asked_ns)
+            latencies_ns.append(now_ns - asked_ns)
             found = created_in(answer)
             created += found
-            if found != bulk.credits[request]:
+            if found != len(bulk.batches[request]):
                 first_error = first_error or f"{answer.status} {answer.body[:200]!r}"
-            send_next(channel.number)
+            send_next(channel)
         now_ns = time.perf_counter_ns()
         while client.lost:
             channel = client.lost.pop()
             first_error = first_error or channel.lost
             under_way.pop(channel.number, None)
-    made = sum(bulk.credits)
+    made = sum(len(batch) for batch in bulk.batches[:sent])
     return Outcome(
         generator="own, bulk",
         answered=created,
@@ -149,7 +163,7 @@ def _send_all(client: LeanClient, bulk: BulkRequests) -> Outcome:
         first_error=first_error or ("requests were never answered" * (created < made)),
         latency=percentiles(latencies_ns),
         made=made,
-        counted=bulk.counted,
+        counted=bulk.counted(sent, counted_users),
     )
 
 

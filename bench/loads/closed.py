@@ -8,18 +8,17 @@ from bench.latency import NS_PER_S, percentiles
 from bench.loads.lean_client import LeanClient
 from bench.loads.outcome import Outcome
 from bench.loads.requests import Load, Plan, RequestMaker
-from bench.wire import readiness_request
 
 OPEN_SECONDS_MAX: Final = 60.0
 LAST_ANSWER_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.2
 
 
-def first_request(plan: Plan, authority: str) -> bytes:
-    """What a connection is opened with: something that changes nothing."""
-    if plan.load is Load.EMPTY:
-        return RequestMaker(plan, authority)()
-    return readiness_request(authority)
+def first_request(load: Load, authority: str) -> bytes:
+    """What a connection is opened with: it changes nothing, and is asked where the load is, for a
+    server may serve a connection by what is asked first."""
+    first = Load.EMPTY if load is Load.EMPTY else Load.BALANCE
+    return RequestMaker(Plan(first, 1, "", 0), authority)()
 
 
 def ask_over(client: LeanClient, active: int, make: RequestMaker, seconds: float) -> Outcome:

@@ -59,7 +59,9 @@ def ask_by_own(
     where = site(url)
     with LeanClient(where.address) as client:
         client.open(
-            connections + idle_connections, first_request(plan, where.authority), OPEN_SECONDS_MAX
+            connections + idle_connections,
+            first_request(plan.load, where.authority),
+            OPEN_SECONDS_MAX,
         )
         started()
         return ask_over(client, connections, RequestMaker(plan, where.authority), seconds)

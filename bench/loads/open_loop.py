@@ -45,7 +45,7 @@ def ask_on_schedule(
     schedule = Schedule(arrivals(per_second, seconds, plan.seed), connections)
     make = RequestMaker(plan, where.authority)
     with LeanClient(where.address) as client:
-        client.open(connections, first_request(plan, where.authority), OPEN_SECONDS_MAX)
+        client.open(connections, first_request(plan.load, where.authority), OPEN_SECONDS_MAX)
         started()
         started_wall_ns, started_ns = time.time_ns(), time.perf_counter_ns()
         give_up_ns = round((seconds + LAST_ANSWER_SECONDS_MAX) * NS_PER_S)

@@ -142,22 +142,22 @@ async def test_an_open_loop_counts_refusals() -> None:
 async def test_bulk_counts_what_was_created(encoding: Encoding) -> None:
     users = [number % USERS for number in range(CREDITS_PER_REQUEST + 10)]
     async with serving(ContractServer()) as server:
-        bulk = encode_requests(users, encoding, "run", server.origin.authority, USERS)
+        bulk = encode_requests(users, encoding, "run", server.origin.authority)
         audit = await in_thread(lambda: Audit(url_of(server), USERS))
-        outcome = await in_thread(lambda: send_bulk(site(url_of(server)), bulk, nothing))
+        outcome = await in_thread(lambda: send_bulk(site(url_of(server)), bulk, USERS, nothing))
         audit.expect(outcome)
         audited = await in_thread(audit.check)
-    assert bulk.credits == (CREDITS_PER_REQUEST, 10)
+    assert [len(batch) for batch in bulk.batches] == [CREDITS_PER_REQUEST, 10]
     assert (outcome.answered, outcome.errors) == (len(users), 0)
     assert (audited.credits_found, audited.wrong) == (len(users), 0)
 
 
 async def test_bulk_that_is_replayed_was_not_created() -> None:
     async with serving(ContractServer()) as server:
-        bulk = encode_requests([1] * 10, Encoding.JSON, "run", server.origin.authority, USERS)
+        bulk = encode_requests([1] * 10, Encoding.JSON, "run", server.origin.authority)
 
         def send() -> Outcome:
-            return send_bulk(site(url_of(server)), bulk, nothing)
+            return send_bulk(site(url_of(server)), bulk, USERS, nothing)
 
         await in_thread(send)
         again = await in_thread(send)
@@ -167,9 +167,9 @@ async def test_bulk_that_is_replayed_was_not_created() -> None:
 
 async def test_a_server_without_bulk_is_said() -> None:
     async with serving(ContractServer(Fault.NO_BATCHES)) as server:
-        bulk = encode_requests([1], Encoding.MSGPACK, "run", server.origin.authority, USERS)
+        bulk = encode_requests([1], Encoding.MSGPACK, "run", server.origin.authority)
         with pytest.raises(LoadFailedError, match=TARGET):
-            await in_thread(lambda: send_bulk(site(url_of(server)), bulk, nothing))
+            await in_thread(lambda: send_bulk(site(url_of(server)), bulk, USERS, nothing))
 
 
 @pytest.mark.skipif(find_wrk() is None, reason="wrk is not installed")
