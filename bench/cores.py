@@ -1,6 +1,7 @@
 """Which core serves and which one makes the load, and how busy they were."""
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,12 +36,15 @@ class Busy:
     load_core: float
     server_processes: float
     """What the processes of the peer used, of one core."""
+    generator: float
+    """What the load generator used, of one core."""
 
     @property
     def load_bound(self) -> bool:
         """Whether the load generator had no time left while the server had: the server is faster
         than was measured."""
-        return self.load_core >= BOTTLENECK_SHARE > self.server_core
+        mine = self.load_core - self.generator <= DISTURBED_SHARE
+        return mine and self.load_core >= BOTTLENECK_SHARE > self.server_core
 
     @property
     def disturbed(self) -> bool:
@@ -77,6 +81,7 @@ class CoreWatch:
         self._pids = pids
         self._started = time.perf_counter()
         self._processes_s = self._used_s()
+        self._generator_s = _generator_seconds()
         self._cores_s = psutil.cpu_times(percpu=True)
 
     def stop(self) -> Busy:
@@ -84,8 +89,14 @@ class CoreWatch:
         after_s = psutil.cpu_times(percpu=True)
         shares = [_busy_share(*times) for times in zip(self._cores_s, after_s, strict=True)]
         elapsed_s = time.perf_counter() - self._started
+        generator_s = _generator_seconds() - self._generator_s
         used_s = self._used_s() - self._processes_s
-        return Busy(shares[self._cores.server], shares[self._cores.load], used_s / elapsed_s)
+        return Busy(
+            server_core=shares[self._cores.server],
+            load_core=shares[self._cores.load],
+            server_processes=used_s / elapsed_s,
+            generator=generator_s / elapsed_s,
+        )
 
     def _used_s(self) -> float:
         for _ in range(READINGS_MAX):
@@ -96,6 +107,13 @@ class CoreWatch:
                 break
             time.sleep(READING_INTERVAL_S)
         return used_s
+
+
+def _generator_seconds() -> float:
+    # This process, and wrk or pgbench, which have ended and been waited for. Servers have not.
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    used = [resource.getrusage(kind) for kind in kinds]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _busy_share(before: Any, after: Any) -> float:

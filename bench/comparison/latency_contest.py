@@ -1,6 +1,7 @@
 """How long an add takes at half the rate that the server could do, and whether folding is felt."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ SECONDS_FACTOR: Final = 2.5
 """A tail needs more of them than a rate."""
 FOLDS_PER_RUN: Final = 6
 FOLDED_ENTRIES_MIN: Final = 200
+FOLD_SECONDS_MAX: Final = 10.0
+POLL_SECONDS: Final = 0.1
 OPEN_LOOP: Final = "own, open loop"
 
 
@@ -157,12 +160,22 @@ def while_folding(lane: Lane, server: BitBurst) -> Sample:
     Raises:
         LoadFailedError: nothing was folded meanwhile.
     """
+    known = len(_folds(server))
     ran = lane.run()
-    taken = [event for event in server.process.events() if event["event"] == "snapshot taken"]
-    latency = percentiles(overlapping(ran.requests.timed, [span(event) for event in taken]))
+    with awake(server):
+        # One that began in the run may end, and be logged, only after it.
+        until = time.monotonic() + FOLD_SECONDS_MAX
+        while len(_folds(server)) == known and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+    latency = percentiles(overlapping(ran.requests.timed, _folds(server)))
     if latency is None:
         raise LoadFailedError("no add met the folding of a snapshot")
     return ran.sample(latency)
+
+
+def _folds(server: BitBurst) -> list[tuple[int, int]]:
+    events = server.process.events()
+    return [span(event) for event in events if event["event"] == "snapshot taken"]
 
 
 def overlapping(timed: Iterable[Timed], spans: Sequence[tuple[int, int]]) -> list[int]:

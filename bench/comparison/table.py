@@ -37,7 +37,7 @@ def figures_table(figures: Iterable[Figure]) -> Table:
     """Everything that was measured, and how."""
     columns = (
         *("who", "what", "median (least to most)", "unit", "errors"),
-        *("generator", "seconds", "server core", "of it the peer", "load core", ""),
+        *("generator", "seconds", "server core (peer)", "load core (generator)", ""),
     )
     return Table("Figures", columns, tuple(_figure_row(figure) for figure in figures))
 
@@ -80,15 +80,17 @@ def _figure_row(figure: Figure) -> tuple[str, ...]:
         *figure.name,
         *(ratio_text(figure.spread), figure.unit, f"{figure.errors:,}", figure.generator),
         f"{len(figure.samples)} {TIMES} {seconds / len(figure.samples):.1f}",
-        _share([one.server_core for one in figure.busy]),
-        _share([one.server_processes for one in figure.busy]),
-        _share([one.load_core for one in figure.busy]),
+        _shares([(one.server_core, one.server_processes) for one in figure.busy]),
+        _shares([(one.load_core, one.generator) for one in figure.busy]),
         ", ".join(figure.flags),
     )
 
 
-def _share(shares: Sequence[float]) -> str:
-    return f"{sum(shares) / len(shares):.0%}" if shares else ""
+def _shares(busy: Sequence[tuple[float, float]]) -> str:
+    if not busy:
+        return ""
+    core, own = (sum(shares) / len(busy) for shares in zip(*busy, strict=True))
+    return f"{core:.0%} ({own:.0%})"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -89,6 +89,11 @@ def _utc(at: datetime) -> str:
     return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
+async def _leave_as_it_is(_: asyncpg.Connection) -> None:
+    """No statement here changes the session. asyncpg would ask the server to reset it after each
+    request: one more round trip, a third of the throughput."""
+
+
 class _Announcing(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -107,6 +112,7 @@ async def serve(socket_folder: str, user: str, database: str, connections: int) 
         min_size=connections,
         max_size=connections,
         max_inactive_connection_lifetime=0,
+        reset=_leave_as_it_is,
     )
     config = uvicorn.Config(create_app(pool), http="httptools", ws="none", access_log=False)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)

@@ -10,9 +10,9 @@ from bench.errors import LoadFailedError
 
 OURS, THEIRS = FigureName("BitBurst", "add"), FigureName("other", "add")
 TEN_TIMES = Target("add", OURS, THEIRS, Bound.AT_LEAST, 10)
-CALM = Busy(server_core=1.0, load_core=0.5, server_processes=0.98)
-GENERATOR_BOUND = Busy(server_core=0.7, load_core=0.99, server_processes=0.68)
-DISTURBED = Busy(server_core=1.0, load_core=0.5, server_processes=0.6)
+CALM = Busy(server_core=1.0, load_core=0.5, server_processes=0.98, generator=0.5)
+GENERATOR_BOUND = Busy(server_core=0.7, load_core=0.99, server_processes=0.68, generator=0.98)
+DISTURBED = Busy(server_core=1.0, load_core=0.5, server_processes=0.6, generator=0.5)
 
 
 def figure(name: FigureName, *values: float, errors: int = 0, busy: Busy | None = None) -> Figure:
@@ -67,6 +67,11 @@ def test_without_one_of_both_nothing_is_said() -> None:
 def test_a_busy_generator_beside_an_idle_server_is_said() -> None:
     assert figure(OURS, 1, 2, 3, busy=GENERATOR_BOUND).flags == ("generator-bound",)
     assert figure(OURS, 1, 2, 3, busy=CALM).flags == ()
+
+
+def test_a_core_that_others_keep_busy_is_not_the_generators_fault() -> None:
+    others = Busy(server_core=0.7, load_core=0.99, server_processes=0.68, generator=0.3)
+    assert figure(OURS, 1, 2, 3, busy=others).flags == ()
 
 
 def test_others_on_the_servers_core_are_said() -> None:
