@@ -26,6 +26,7 @@ from ledger_actors import (
     reference,
     user_id,
 )
+from ledger_actors.identity import USER_ID_BYTES_MAX
 
 NOTHING: Final = b"{}"
 PAGE_DIGITS_MAX: Final = 18
@@ -48,11 +49,17 @@ def encode_message(text: str) -> bytes:
 
 
 def encode_added(user: UserId, amount: Micros) -> bytes:
-    return encode_message(f"Transaction of ${format_fixed(amount)} added for user {user}")
+    return b'{"Message":"Transaction of $%b added for user %b"}' % (
+        format_fixed(amount).encode(),
+        _encode(user)[1:-1],
+    )
 
 
 def encode_balance(user: UserId, balance: Micros) -> bytes:
-    return encode_message(f"User {user} has a balance of ${format_fixed(balance)}")
+    return b'{"Message":"User %b has a balance of $%b"}' % (
+        _encode(user)[1:-1],
+        format_fixed(balance).encode(),
+    )
 
 
 def encode_history(entries: Sequence[Entry]) -> bytes:
@@ -91,7 +98,9 @@ def decode_user(segment: bytes) -> UserId:
         BadRequest: its percent-encoding is broken, or it is no UTF-8.
         InvalidUser: it is too long.
     """
-    if b"%" in segment and _BROKEN_PERCENT.search(segment):
+    if b"%" not in segment and segment.isascii() and 0 < len(segment) <= USER_ID_BYTES_MAX:
+        return UserId(segment.decode())
+    if _BROKEN_PERCENT.search(segment):
         raise BadRequest("user id has a % that two hexadecimal digits do not follow")
     try:
         return user_id(unquote_to_bytes(segment).decode())

@@ -173,8 +173,8 @@ class Accounts:
         for account in self._opened_now:
             if account.idle:
                 del self._active[account.user]
-        self._touched = []
-        self._opened_now = []
+        self._touched.clear()
+        self._opened_now.clear()
 
     def apply(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         """Takes in what the log has at that position, without a look at the snapshot store.

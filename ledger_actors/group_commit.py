@@ -6,7 +6,7 @@ import trio
 
 from ledger_actors.entry import Batch
 from ledger_actors.errors import LogFailed, LogUnavailable
-from ledger_actors.ports import WriteAheadLog
+from ledger_actors.ports import Clock, WriteAheadLog
 from ledger_actors.readiness import Readiness
 from ledger_actors.shard import Shard
 
@@ -18,8 +18,9 @@ class GroupCommit:
     restarted beside it, and left out until then.
     """
 
-    def __init__(self, log: WriteAheadLog, readiness: Readiness) -> None:
+    def __init__(self, log: WriteAheadLog, clock: Clock, readiness: Readiness) -> None:
         self._log = log
+        self._clock = clock
         self._readiness = readiness
         self._waiting: list[Shard] = []
         self._idle = trio.lowlevel.ParkingLot()
@@ -56,9 +57,10 @@ class GroupCommit:
     async def _step(self, shards: Sequence[Shard], restarts: trio.Nursery) -> None:
         staged: list[Shard] = []
         batches: list[Batch] = []
+        now = self._clock.now()
         for shard in shards:
             try:
-                batch = shard.stage()
+                batch = shard.stage(now)
             except Exception as defect:
                 self._restart(shard, defect, restarts)
             else:

@@ -53,12 +53,11 @@ class Ledger:
     ) -> None:
         self._log = log
         self._snapshots = snapshots
-        self._clock = clock
         self._shard_count = shards
         self._limits = limits
         self._on_restart = on_restart
         self._readiness = Readiness(log, probe_interval_s=limits.probe_interval_s)
-        self._group_commit = GroupCommit(log, self._readiness)
+        self._group_commit = GroupCommit(log, clock, self._readiness)
         self._shards: Sequence[Shard] = ()
         self._overfull = False
         self._closing = False
@@ -231,7 +230,6 @@ class Ledger:
         return Shard(
             number,
             accounts,
-            self._clock,
             inbox_limit=self._limits.inbox,
             schedule=self._group_commit.schedule,
             rebuild=lambda shard: rebuild(shard, self._log, self._snapshots),

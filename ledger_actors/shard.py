@@ -8,7 +8,7 @@ import trio
 
 from ledger_actors.accounts import Accounts
 from ledger_actors.credit import Outcome, Replayed, Submission
-from ledger_actors.entry import Batch, Entry, LogPosition
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import (
     CorruptStore,
     LedgerError,
@@ -18,7 +18,6 @@ from ledger_actors.errors import (
 )
 from ledger_actors.identity import ShardId
 from ledger_actors.inbox import Inbox, InboxStatistics
-from ledger_actors.ports import Clock
 
 RESTART_DELAY_S_MAX: Final = 5.0
 
@@ -43,7 +42,6 @@ class Shard:
         self,
         shard: ShardId,
         accounts: Accounts,
-        clock: Clock,
         *,
         inbox_limit: int,
         schedule: Callable[["Shard"], None],
@@ -54,7 +52,6 @@ class Shard:
         self._inbox = Inbox(inbox_limit)
         self._accounts: Accounts | None = accounts
         self._rebuilt = trio.Event()
-        self._clock = clock
         self._schedule = schedule
         self._scheduled = False
         self._rebuild = rebuild
@@ -98,8 +95,8 @@ class Shard:
         """Takes nothing more in; what waits is still served."""
         self._inbox.close()
 
-    def stage(self) -> Batch | None:
-        """Takes everything that waits, and returns what of it is to be logged.
+    def stage(self, now: Timestamp) -> Batch | None:
+        """Takes everything that waits, and returns what of it is to be logged, stamped with now.
 
         `commit`, `abort` or `fail` must follow; or nothing, where it returns None: then nothing is
         to be logged, and everything is answered.
@@ -107,7 +104,7 @@ class Shard:
         assert self._accounts is not None
         assert not self._in_flight, "one step after the other"
         self._in_flight = self._inbox.take_all()
-        self._entries = self._accounts.stage(self._in_flight, self._clock.now())
+        self._entries = self._accounts.stage(self._in_flight, now)
         if self._entries:
             return Batch(self._shard, self._entries)
         self._accounts.abort()
