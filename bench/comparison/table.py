@@ -59,7 +59,8 @@ def _target_row(judged: Judged) -> tuple[str, ...]:
     verdict = str(judged.verdict)
     if judged.figure is not None and judged.figure.errors:
         verdict += f", {judged.figure.errors:,} errors"
-    flags = {flag for one in (judged.figure, judged.against) if one for flag in one.flags}
+    measured = (judged.figure, judged.against) if judged.reached is not None else ()
+    flags = {flag for one in measured if one is not None for flag in one.flags}
     verdict = ", ".join((verdict, *sorted(flags)))
     ours = "" if judged.figure is None else _value(judged.figure)
     against = "" if judged.against is None else f"{target.against_text}: {_value(judged.against)}"
