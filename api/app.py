@@ -40,7 +40,7 @@ def create_app(handlers: Handlers, *, body_bytes_max: int, request_timeout_s: fl
                 user.encode("latin-1"),
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
-                bytes(await request.body),
+                await _body(),
             )
         )
 
@@ -145,6 +145,11 @@ class _AnsweredWhole:
                 await send(message)
 
         await self._asgi_app(scope, receive, send_whole)
+
+
+async def _body() -> bytes:
+    # Unlike `request.body`, it waits no longer than BODY_TIMEOUT.
+    return await request.get_data(cache=True, as_text=False, parse_form_data=False)
 
 
 def _respond(answer: Answer) -> Response:

@@ -110,6 +110,7 @@ class _Connection(TCPServer):
     def __init__(self, *arguments: Any, request_timeout_s: float) -> None:
         super().__init__(*arguments)
         self._request_timeout_s = request_timeout_s
+        self._over = False
         self._idle = trio.Event()
         self._idle.set()
 
@@ -151,7 +152,9 @@ class _Connection(TCPServer):
             self._idle = trio.Event()
         else:
             self._idle.set()
-        await super().protocol_send(event)
+        # An idle timeout would keep what is over.
+        if not (self._over and isinstance(event, Updated)):
+            await super().protocol_send(event)
 
     async def _send(self, data: bytes) -> bool:
         async with self.send_lock:
@@ -167,6 +170,7 @@ class _Connection(TCPServer):
             await self._idle.wait()
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
+        self._over = True
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
 
@@ -226,6 +230,13 @@ class _Http1(H11Protocol):
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
 
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Closed):
+            # Else the task that has read more requests would wait for its turn for ever.
+            self._requests.ended = True
+            await self.can_read.set()
+
     @property
     def unfinished_head(self) -> int | None:
         requests = self._requests
@@ -266,9 +277,10 @@ class _Requests(h11.Connection):
     """
 
     count = 0
+    ended = False
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        if self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
+        if self.ended or self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
             return h11.NEED_DATA
         if self.their_state is not h11.IDLE:
             return super().next_event()
