@@ -46,8 +46,8 @@ class HypercornServer:
     def __init__(self, app: ASGIFramework, config: Config, request_timeout_s: float) -> None:
         """
         Args:
-            request_timeout_s: how long the head of a request may take to arrive, and an answer to
-                be taken.
+            request_timeout_s: how long the head of a request may take to arrive. Nor does an answer
+                take longer to be sent, or longer than `config.graceful_timeout`.
         """
         self._request_timeout_s = request_timeout_s
         self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")
@@ -144,7 +144,8 @@ class _Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
             # The parent would wait for ever for a peer that does not read, even at a shutdown.
-            with trio.move_on_after(self._request_timeout_s, shield=True):
+            patience_s = min(self._request_timeout_s, self.config.graceful_timeout)
+            with trio.move_on_after(patience_s, shield=True):
                 if await self._send(event.data):
                     return
             event = Closed()
@@ -307,7 +308,7 @@ def _without_upgrade(request: h11.Request) -> h11.Request:
 
 
 class _Http2(H2Protocol):
-    """Drops what belongs to no stream, and resets a stream whose request cannot be read."""
+    """Drops a body whose stream has ended, and resets a stream whose request cannot be read."""
 
     async def _handle_events(self, events: list[Http2Event]) -> None:
         for event in events:

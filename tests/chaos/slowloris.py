@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import click
@@ -62,7 +63,6 @@ class Crowd:
     """Slow callers, and after how many seconds each was dropped."""
 
     dropped_after_s: dict[Manner, list[float]] = field(default_factory=lambda: defaultdict(list))
-    connected: int = 0
     refused: int = 0
 
     async def dawdle(self, port: int, manner: Manner, *, again: bool) -> None:
@@ -71,12 +71,8 @@ class Crowd:
             try:
                 with _slow_socket(manner) as connection:
                     await connection.connect(("127.0.0.1", port))
-                    self.connected += 1
                     started = trio.current_time()
-                    try:
-                        await _dawdle(connection, manner)
-                    finally:
-                        self.connected -= 1
+                    await _dawdle(connection, manner)
                     self.dropped_after_s[manner].append(trio.current_time() - started)
             except OSError:
                 self.refused += 1
@@ -154,15 +150,11 @@ async def honest_callers(port: int, connections: int) -> AsyncIterator[Honest]:
         nursery.cancel_scope.cancel()
 
 
-async def rate_per_s(port: int, seconds: float) -> float:
+async def rate_per_s(honest: Honest, seconds: float) -> float:
     """What the honest callers get answered."""
-    async with honest_callers(port, HONEST_CONNECTIONS) as honest:
-        await trio.sleep(seconds / 10)
-        answered, started = honest.answered, trio.current_time()
-        await trio.sleep(seconds)
-        rate = (honest.answered - answered) / (trio.current_time() - started)
-    assert not honest.wrong, honest.wrong
-    return rate
+    answered, started = honest.answered, trio.current_time()
+    await trio.sleep(seconds)
+    return (honest.answered - answered) / (trio.current_time() - started)
 
 
 def fill_a_page(server: ServerProcess) -> None:
@@ -175,19 +167,20 @@ async def measure(
     server: ServerProcess, connections: int, seconds: float, crowd: Crowd
 ) -> tuple[float, float]:
     """The honest callers' rate alone, and beside so many slow ones."""
-    alone = await rate_per_s(server.port, seconds)
-    async with trio.open_nursery() as nursery:
+    async with (
+        honest_callers(server.port, HONEST_CONNECTIONS) as honest,
+        trio.open_nursery() as nursery,
+    ):
+        await trio.sleep(seconds / 10)
+        alone = await rate_per_s(honest, seconds)
         for number in range(connections):
             manner = MIX[number % len(MIX)]
-
-            async def dawdle(manner: Manner = manner) -> None:
-                await crowd.dawdle(server.port, manner, again=True)
-
-            nursery.start_soon(dawdle)
+            nursery.start_soon(partial(crowd.dawdle, server.port, manner, again=True))
             # Not more at once than wait to be accepted.
             await trio.sleep(CONNECT_INTERVAL_S)
-        beside = await rate_per_s(server.port, seconds)
+        beside = await rate_per_s(honest, seconds)
         nursery.cancel_scope.cancel()
+    assert not honest.wrong, honest.wrong
     return alone, beside
 
 

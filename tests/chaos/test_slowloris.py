@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -47,3 +48,15 @@ async def test_slow_callers_are_dropped_while_honest_ones_go_on(
     assert not honest.wrong
     assert newcomer.answered == 2 * HONEST_ROUNDS
     assert "Traceback" not in server.output()
+
+
+async def test_a_server_that_is_stopped_does_not_wait_for_who_never_reads(tmp_path: Path) -> None:
+    flags = ("--shutdown-s", "1", "--request-timeout-s", "1000")
+    with ServerProcess(tmp_path / "data", *flags) as server:
+        fill_a_page(server)
+        async with trio.open_nursery() as nursery:
+            dawdle = partial(Crowd().dawdle, server.port, Manner.DEAF, again=False)
+            nursery.start_soon(dawdle)
+            await trio.sleep(0.5)
+
+            assert await trio.to_thread.run_sync(server.stop) == 0
