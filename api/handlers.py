@@ -145,11 +145,11 @@ class Handlers:
             except trio.WouldBlock:
                 await self._ledger.wait_rebuilt(wire.decode_user(user))
 
-    async def healthz(self) -> Answer:
+    def healthz(self) -> Answer:
         """`GET /healthz`: the process answers."""
         return answer_message(200, "alive")
 
-    async def readyz(self) -> Answer:
+    def readyz(self) -> Answer:
         """`GET /readyz`: recovered, and the log can be written."""
         reason = self._ledger.not_ready
         if reason is not None:

@@ -59,8 +59,8 @@ class HypercornServer:
     ) -> None:
         """
         Args:
-            request_timeout_s: how long the head of a request may take to arrive, and an answer to
-                be taken.
+            request_timeout_s: how long the head of a request may take to arrive. Nor does an
+                answer take longer to be sent, or longer than `config.graceful_timeout`.
             tls: for the connections that `serve` accepts.
         """
         self.connections = 0
@@ -141,6 +141,7 @@ class _Connection(TCPServer):
     def __init__(self, *arguments: Any, request_timeout_s: float) -> None:
         super().__init__(*arguments)
         self._request_timeout_s = request_timeout_s
+        self._over = False
         self._idle = trio.Event()
         self._idle.set()
 
@@ -177,7 +178,8 @@ class _Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
             # The parent would wait for ever for a peer that does not read, even at a shutdown.
-            with trio.move_on_after(self._request_timeout_s, shield=True):
+            patience_s = min(self._request_timeout_s, self.config.graceful_timeout)
+            with trio.move_on_after(patience_s, shield=True):
                 if await self._send(event.data):
                     return
             event = Closed()
@@ -185,7 +187,9 @@ class _Connection(TCPServer):
             self._idle = trio.Event()
         else:
             self._idle.set()
-        await super().protocol_send(event)
+        # An idle timeout would keep what is over.
+        if not (self._over and isinstance(event, Updated)):
+            await super().protocol_send(event)
 
     async def _send(self, data: bytes) -> bool:
         async with self.send_lock:
@@ -201,6 +205,7 @@ class _Connection(TCPServer):
             await self._idle.wait()
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
+        self._over = True
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
 
@@ -261,6 +266,13 @@ class _Http1(H11Protocol):
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
 
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Closed):
+            # Else the task that has read more requests would wait for its turn for ever.
+            self._requests.ended = True
+            await self.can_read.set()
+
     @property
     def unfinished_head(self) -> int | None:
         requests = self._requests
@@ -301,9 +313,10 @@ class _Requests(h11.Connection):
     """
 
     count = 0
+    ended = False
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        if self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
+        if self.ended or self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
             return h11.NEED_DATA
         if self.their_state is not h11.IDLE:
             return super().next_event()
@@ -330,7 +343,7 @@ def _without_upgrade(request: h11.Request) -> h11.Request:
 
 
 class _Http2(H2Protocol):
-    """Drops what belongs to no stream, and resets a stream whose request cannot be read."""
+    """Drops a body whose stream has ended, and resets a stream whose request cannot be read."""
 
     async def _handle_events(self, events: list[Http2Event]) -> None:
         for event in events:

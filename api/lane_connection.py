@@ -293,8 +293,12 @@ class LaneConnection:
         try:
             if route is Route.BALANCE:
                 answer = lane.handlers.balance_nowait(request.user)
-            else:
+            elif route is Route.HISTORY:
                 answer = lane.handlers.history_nowait(request.user, request.page)
+            elif route is Route.HEALTHZ:
+                answer = lane.handlers.healthz()
+            else:
+                answer = lane.handlers.readyz()
         except trio.WouldBlock:
             return False
         self._answer(answer)

@@ -18,13 +18,36 @@ HEAD_END: Final = b"\r\n\r\n"
 _BEGINNINGS: Final = (b"GET /", b"POST /")
 _VISIBLE: Final = bytes(range(0x20, 0x7F))
 _TARGET: Final = re.compile(
-    rb"/users/([^/?#]+)/(?:(add)|(balance)|history(?:\?page=([0-9]{1,18}))?)|(/v1/credits:batch)"
+    rb"/users/([^/?#]+)/(?:(add)|(balance)|history(?:\?page=([0-9]{1,18}))?)"
+    rb"|/(?:(v1/credits:batch)|(healthz)|readyz)"
 )
 _LENGTH_DIGITS_MAX: Final = 9
-_NOTED: Final = frozenset({b"host", b"content-length", b"content-type", b"idempotency-key"})
-_UNUSUAL: Final = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"http2-settings"}
-)
+
+
+# What a header is to the reader. Plain numbers: looking up a member of an enum takes as long as
+# all else that is done for a header.
+_HOST, _LENGTH, _TYPE, _KEY, _CONNECTION, _UNUSUAL, _OTHER = range(7)
+_HEADERS: Final = {
+    spelling: header
+    for header, names in {
+        _HOST: [b"Host"],
+        _LENGTH: [b"Content-Length"],
+        _TYPE: [b"Content-Type"],
+        _KEY: [b"Idempotency-Key"],
+        _CONNECTION: [b"Connection"],
+        _UNUSUAL: [
+            b"Transfer-Encoding",
+            b"Content-Encoding",
+            b"Expect",
+            b"Upgrade",
+            b"HTTP2-Settings",
+        ],
+        # These are here only to be found at once.
+        _OTHER: [b"User-Agent", b"Accept", b"Accept-Encoding", b"X-Request-Id"],
+    }.items()
+    for name in names
+    for spelling in (name, name.lower())
+}
 
 
 class Route(Enum):
@@ -32,18 +55,20 @@ class Route(Enum):
     BULK = "bulk"
     BALANCE = "balance"
     HISTORY = "history"
+    HEALTHZ = "healthz"
+    READYZ = "readyz"
 
 
 class PlainRequest(NamedTuple):
     """The head of a request for one of the hot endpoints."""
 
     route: Route
-    user: bytes
+    user: bytes = b""
     """The path segment, as it was sent."""
-    page: str | None
-    content_type: str | None
-    idempotency_keys: Sequence[str]
-    length: int
+    page: str | None = None
+    content_type: str | None = None
+    idempotency_keys: Sequence[str] = ()
+    length: int = 0
     """Bytes of the body."""
 
 
@@ -59,79 +84,87 @@ def may_become_plain(received: bytes) -> bool:
 class HeadReader:
     """Reads the heads of one connection's requests, and has to see their bodies pass."""
 
-    __slots__ = ("_noted", "_parser", "_plain", "_target")
+    __slots__ = ("_hosts", "_keys", "_length", "_parser", "_plain", "_target", "_type")
 
     def __init__(self) -> None:
         self._parser = HttpRequestParser(self)
         self._target = b""
-        self._noted: list[tuple[bytes, bytes]] = []
         self._plain = True
+        self._hosts = 0
+        self._length: bytes | None = None
+        self._type: bytes | None = None
+        self._keys: list[str] = []
 
     def read(self, head: bytes) -> PlainRequest | None:
         """The request, or None if it is not plain: then nothing more can be read here."""
-        self._noted = []
         if not head.startswith(_BEGINNINGS):
             return None
+        self._hosts = 0
+        self._length = self._type = None
+        self._keys = []
         try:
             self._parser.feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
             return None
+        target = _TARGET.fullmatch(self._target)
         method = b"GET" if head.startswith(b"G") else b"POST"
         if (
-            not self._plain
+            target is None
+            or not self._plain
+            or self._hosts != 1
             or not head.startswith(b"%b %b HTTP/1.1\r\n" % (method, self._target))
             or not _has_plain_lines(head)
         ):
             return None
-        target = _TARGET.fullmatch(self._target)
-        if target is None:
+        user, add, balance, page, bulk, healthz = target.groups()
+        if method == b"POST":
+            if add or bulk:
+                return self._with_body(Route.ADD if add else Route.BULK, user)
             return None
-        user, add, balance, page, bulk = target.groups()
-        if method == b"GET":
-            if add or bulk or len(self._noted) != 1 or self._noted[0][0] != b"host":
-                return None
-            if balance:
-                return PlainRequest(Route.BALANCE, user, None, None, (), 0)
-            return PlainRequest(
-                Route.HISTORY, user, None if page is None else page.decode(), None, (), 0
-            )
-        if add:
-            return self._with_body(Route.ADD, user)
-        return self._with_body(Route.BULK, b"") if bulk else None
+        if add or bulk or self._length is not None or self._keys:
+            return None
+        if user is None:
+            return PlainRequest(Route.HEALTHZ if healthz else Route.READYZ)
+        if balance:
+            return PlainRequest(Route.BALANCE, user)
+        return PlainRequest(Route.HISTORY, user, None if page is None else page.decode())
 
     def pass_body(self, body: bytes) -> None:
         """Lets the reader know that the body of the last head has come."""
         self._parser.feed_data(body)
 
     def _with_body(self, route: Route, user: bytes) -> PlainRequest | None:
-        hosts = 0
-        length = content_type = None
-        keys: list[str] = []
-        for name, value in self._noted:
-            if name == b"content-length":
-                if length is not None or not value.isdigit() or len(value) > _LENGTH_DIGITS_MAX:
-                    return None
-                length = int(value)
-            elif name == b"host":
-                hosts += 1
-            elif name == b"idempotency-key":
-                keys.append(value.decode())
-            elif content_type is None:
-                content_type = value.decode()
-            else:
-                return None
-        if length is None or hosts != 1:
+        length, content_type = self._length, self._type
+        if length is None or not length.isdigit() or len(length) > _LENGTH_DIGITS_MAX:
             return None
-        return PlainRequest(route, user, None, content_type, keys, length)
+        return PlainRequest(
+            route,
+            user,
+            None,
+            None if content_type is None else content_type.decode(),
+            self._keys,
+            int(length),
+        )
 
     def on_url(self, target: bytes) -> None:
         self._target = target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in _NOTED:
-            self._noted.append((name, value.strip(b" ")))
-        elif name in _UNUSUAL or (name == b"connection" and value.lower() != b"keep-alive"):
+        header = _HEADERS.get(name)
+        if header is None:
+            header = _HEADERS.get(name.lower(), _OTHER)
+        if header == _OTHER:
+            return
+        if header == _HOST:
+            self._hosts += 1
+        elif header == _LENGTH and self._length is None:
+            self._length = value.strip(b" ")
+        elif header == _KEY:
+            # Visible ASCII is looked for later, in the head as a whole.
+            self._keys.append(value.decode("latin-1"))
+        elif header == _TYPE and self._type is None:
+            self._type = value.strip(b" ")
+        elif header != _CONNECTION or value.lower() != b"keep-alive":
             self._plain = False
 
 

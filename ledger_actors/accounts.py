@@ -15,6 +15,9 @@ from ledger_actors.ports import NO_ACCOUNT, AccountSummary, SnapshotStore
 PAGE_SIZE: Final = 10
 """Entries on a page of history."""
 
+LOOKED_UP_TOGETHER_MIN: Final = 32
+"""Requests; fewer are looked up one by one where they need it, which most do not."""
+
 Recorded = Mapping[tuple[UserId, IdempotencyKey], Entry]
 
 
@@ -68,7 +71,9 @@ class Accounts:
         The outcomes come true with `commit`, or not at all, with `abort`. Nothing may be staged
         already.
         """
-        found = self._look_up(submissions) if _many(submissions) else None
+        found = None
+        if sum(len(submission.requests) for submission in submissions) >= LOOKED_UP_TOGETHER_MIN:
+            found = self._look_up(submissions)
         entries: list[Entry] = []
         for submission in submissions:
             self._stage(submission, now, found, entries)
@@ -218,10 +223,6 @@ class Accounts:
 
     def _load(self, account: Account) -> Micros:
         return account.load(self._folded(account.user))
-
-
-def _many(submissions: Sequence[Submission]) -> bool:
-    return len(submissions) > 1 or len(submissions[0].requests) > 1
 
 
 def _repeated(request: CreditRequest, recorded: Entry) -> Outcome:

@@ -274,7 +274,8 @@ def _is_certain(user: str) -> bool:
 
 
 async def _send_pieces(connection: trio.socket.SocketType, given: Input) -> None:
-    with suppress(ConnectionError):
+    # Besides, what is closed already cannot be half-closed: that is no ConnectionError.
+    with suppress(OSError):
         for piece in given.pieces:
             rest = memoryview(piece)
             while rest:
