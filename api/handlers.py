@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 import trio
 
 from api import bulk_wire, wire
@@ -36,7 +37,9 @@ REPLAYED: Final = ("Idempotent-Replayed", "true")
 JSON_ONLY: Final = (JSON,)
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a handler says. A struct, because every request makes one: a third of a tuple's cost."""
+
     status: int
     body: bytes
     headers: Headers = JSON_ONLY

@@ -165,7 +165,8 @@ class LaneConnection:
                     self.since = self._lane.now
                 self._listen()
                 return
-        self._go_on()
+        if self._paused or self._leaving or self._ended or self._wanted != EPOLLIN:
+            self._go_on()
 
     def end(self) -> None:
         """Reads nothing more; closes once what is in flight is answered."""
@@ -190,7 +191,7 @@ class LaneConnection:
         """Closes, and says why to a peer that has not taken too long to take an answer."""
         if not self._unsent:
             slow = answer_message(408, "the request takes too long to arrive")
-            self._out.append(self.encode(slow._replace(headers=(*slow.headers, CLOSE))))
+            self._out.append(self.encode(Answer(slow.status, slow.body, (*slow.headers, CLOSE))))
             self._forget_body()
             self._buffer = b""
             self.flush()
@@ -206,13 +207,16 @@ class LaneConnection:
         self._socket.close()
 
     def encode(self, answer: Answer) -> bytes:
-        status, body, headers = answer
-        if headers is JSON_ONLY:
+        body = answer.body
+        if answer.headers is JSON_ONLY:
             lines = _JSON_LINE
         else:
-            lines = b"".join(b"%b: %b\r\n" % (n.lower().encode(), v.encode()) for n, v in headers)
+            lines = b"".join(
+                b"%b: %b\r\n" % (name.lower().encode(), value.encode())
+                for name, value in answer.headers
+            )
         return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
-            status,
+            answer.status,
             lines,
             len(body),
             self._lane.date_and_end,

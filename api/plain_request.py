@@ -8,8 +8,9 @@ at all: that is for Hypercorn to say.
 import re
 from collections.abc import Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 HEAD_BYTES_MAX: Final = 16_384
@@ -59,7 +60,7 @@ class Route(Enum):
     READYZ = "readyz"
 
 
-class PlainRequest(NamedTuple):
+class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     """The head of a request for one of the hot endpoints."""
 
     route: Route

@@ -15,9 +15,6 @@ from ledger_actors.ports import NO_ACCOUNT, AccountSummary, SnapshotStore
 PAGE_SIZE: Final = 10
 """Entries on a page of history."""
 
-LOOKED_UP_TOGETHER_MIN: Final = 32
-"""Requests; fewer are looked up one by one where they need it, which most do not."""
-
 Recorded = Mapping[tuple[UserId, IdempotencyKey], Entry]
 
 
@@ -65,15 +62,19 @@ class Accounts:
         older = self._snapshots.entries(user, first, folded) if first <= folded else ()
         return [*reversed(tail), *reversed(older)]
 
-    def stage(self, submissions: Sequence[Submission], now: Timestamp) -> list[Entry]:
+    def stage(
+        self, submissions: Sequence[Submission], now: Timestamp, *, many: bool = False
+    ) -> list[Entry]:
         """Gives every request its outcome, and returns the entries that are to be logged for it.
 
         The outcomes come true with `commit`, or not at all, with `abort`. Nothing may be staged
         already.
+
+        Args:
+            many: looks up together what the snapshots know of all the requests. For a few, one by
+                one is cheaper: most need no look-up.
         """
-        found = None
-        if sum(len(submission.requests) for submission in submissions) >= LOOKED_UP_TOGETHER_MIN:
-            found = self._look_up(submissions)
+        found = self._look_up(submissions) if many else None
         entries: list[Entry] = []
         for submission in submissions:
             self._stage(submission, now, found, entries)

@@ -20,12 +20,15 @@ class Inbox:
     """Submissions wait here while an append is in flight; the shard then takes them all.
 
     It never waits: the caller is told at once where it is full.
+
+    Attributes:
+        waiting: how many requests do.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._submissions: list[Submission] = []
-        self._waiting = 0
+        self.waiting = 0
         self._closed = False
         self._refused = 0
 
@@ -38,11 +41,11 @@ class Inbox:
         """
         if self._closed:
             raise ShuttingDown
-        if self._waiting >= self._limit:
+        if self.waiting >= self._limit:
             self._refused += 1
             raise Overloaded
         self._submissions.append(submission)
-        self._waiting += len(submission.requests)
+        self.waiting += len(submission.requests)
 
     @property
     def empty(self) -> bool:
@@ -51,7 +54,7 @@ class Inbox:
     def take_all(self) -> Sequence[Submission]:
         """Everything that waits."""
         taken, self._submissions = self._submissions, []
-        self._waiting = 0
+        self.waiting = 0
         return taken
 
     def close(self) -> None:
@@ -59,4 +62,4 @@ class Inbox:
         self._closed = True
 
     def statistics(self) -> InboxStatistics:
-        return InboxStatistics(self._waiting, self._limit, self._refused)
+        return InboxStatistics(self.waiting, self._limit, self._refused)

@@ -20,6 +20,8 @@ from ledger_actors.identity import ShardId
 from ledger_actors.inbox import Inbox, InboxStatistics
 
 RESTART_DELAY_S_MAX: Final = 5.0
+LOOKED_UP_TOGETHER_MIN: Final = 32
+"""Requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,9 @@ class Shard:
         """
         assert self._accounts is not None
         assert not self._in_flight, "one step after the other"
+        many = self._inbox.waiting >= LOOKED_UP_TOGETHER_MIN
         self._in_flight = self._inbox.take_all()
-        self._entries = self._accounts.stage(self._in_flight, now)
+        self._entries = self._accounts.stage(self._in_flight, now, many=many)
         if self._entries:
             return Batch(self._shard, self._entries)
         self._accounts.abort()
