@@ -1,15 +1,12 @@
 """One user's account, as its shard holds it while some of its entries are in no snapshot."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from ledger_actors.entry import Entry, Timestamp, out_of_order
 from ledger_actors.errors import BalanceLimitReached, CorruptStore
 from ledger_actors.identity import IdempotencyKey, Reference, UserId
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
-
-_new_tuple: Final = tuple.__new__
 
 
 class Account:
@@ -63,8 +60,7 @@ class Account:
         self._staged_amount = staged_amount
         staged = self.staged
         number = self.count + len(staged) + 1
-        # Half the cost of calling Entry, and every credit makes one.
-        entry: Entry = _new_tuple(Entry, (self.user, number, amount, timestamp, key, reference))
+        entry = Entry(self.user, number, amount, timestamp, key, reference)
         staged.append(entry)
         if key is not None:
             self.keys[key] = entry

@@ -148,16 +148,15 @@ class Accounts:
                 unseen.discard(user)
             for user in unseen:
                 self._open(user, NO_ACCOUNT)
-            return self._snapshots.recorded_many(
-                [
-                    (request.user, request.key)
-                    for submission in submissions
-                    for request in submission.requests
-                    if request.key is not None
-                    and active[request.user].folded
-                    and request.key not in active[request.user].keys
-                ]
-            )
+            requests = []
+            for submission in submissions:
+                for request in submission.requests:
+                    key = request.key
+                    if key is not None:
+                        account = active[request.user]
+                        if account.folded and key not in account.keys:
+                            requests.append((request.user, key))
+            return self._snapshots.recorded_many(requests) if requests else {}
         except CorruptStore:
             return None
 

@@ -170,7 +170,7 @@ def unpack_account(key: bytes, value: bytes) -> StoredAccount:
 
 def pack_entry(entry: Entry) -> bytes:
     """The entry as it is in a tail; a tail is nothing but its entries, one behind the other."""
-    return _pack(entry[2:])
+    return _pack((entry.amount, entry.timestamp, entry.key, entry.reference))
 
 
 def block_of(tail: bytes) -> bytes:

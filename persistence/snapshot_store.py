@@ -38,6 +38,9 @@ from persistence.snapshot_format import (
 BYTES_PER_ENTRY: Final = 256
 """What one more entry may take in the worst case, a guess for how far to grow."""
 
+SEEN_MAX: Final = 10_000
+"""Accounts that a view remembers, unpacked: as many as one bulk may touch."""
+
 
 class SnapshotView:
     """`ledger_actors.ports.SnapshotStore` over one read transaction.
@@ -49,12 +52,14 @@ class SnapshotView:
         self._environment = environment
         self.transaction = begin_reading(environment)
         self.head = self._read_head()
+        self._seen: dict[UserId, StoredAccount] = {}
 
     @property
     def position(self) -> LogPosition:
         return self.head.position
 
     def refresh(self) -> LogPosition:
+        self._seen = {}
         self.transaction.abort()
         # Follows a map that the snapshotter has grown, and gives back the pages that look-ups
         # have touched: what the next ones need is in the kernel's cache.
@@ -161,16 +166,29 @@ class SnapshotView:
         self._environment.close()
 
     def _account(self, user: UserId) -> StoredAccount | None:
-        key = account_key(user)
-        value = self.row(key)
-        return None if value is None else unpack_account(key, value)
+        account = self._seen.get(user)
+        if account is None:
+            key = account_key(user)
+            value = self.row(key)
+            if value is not None:
+                account = unpack_account(key, value)
+                self._see({user: account})
+        return account
 
     def _accounts(self, users: Collection[UserId]) -> Mapping[UserId, StoredAccount]:
+        seen = self._seen
         # Sorted as their keys are, so that neighbours are found in the same page.
-        users_of = {account_key(user): user for user in sorted(users)}
-        return {
-            users_of[key]: unpack_account(key, value) for key, value in self.rows_of([*users_of])
-        }
+        unseen = {account_key(user): user for user in sorted(users) if user not in seen}
+        found = {user: seen[user] for user in users if user in seen}
+        read = {unseen[key]: unpack_account(key, value) for key, value in self.rows_of([*unseen])}
+        self._see(read)
+        return found | read
+
+    def _see(self, read: Mapping[UserId, StoredAccount]) -> None:
+        """Remembers the accounts: whoever asks for one often asks for its keys next."""
+        if len(self._seen) + len(read) > SEEN_MAX:
+            self._seen = {}
+        self._seen.update(read)
 
     def _block(self, user: UserId, account: StoredAccount, block: int) -> Sequence[Entry]:
         if block == account.blocks:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import lmdb
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -247,7 +248,7 @@ def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
     assert view.account(UserId("b")) is None
     view.close()
     writer = SnapshotWriter(written)
-    following = NEWEST._replace(number=NEWEST.number + 1)
+    following = msgspec.structs.replace(NEWEST, number=NEWEST.number + 1)
     with pytest.raises(CorruptStore, match="user 'a' does not match its checksum"):
         writer.fold(LogPosition(1), [following], LogPosition(2), DIGEST)
     writer.close()
