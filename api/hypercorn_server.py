@@ -143,11 +143,8 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
-            # The parent would wait for ever for a peer that does not read, even at a shutdown.
-            patience_s = min(self._request_timeout_s, self.config.graceful_timeout)
-            with trio.move_on_after(patience_s, shield=True):
-                if await self._send(event.data):
-                    return
+            if await self._send(event.data):
+                return
             event = Closed()
         if isinstance(event, Updated) and not event.idle:
             self._idle = trio.Event()
@@ -158,12 +155,16 @@ class _Connection(TCPServer):
             await super().protocol_send(event)
 
     async def _send(self, data: bytes) -> bool:
+        # What has begun is not cancelled; but the parent would wait for ever for who does not read.
+        patience_s = min(self._request_timeout_s, self.config.graceful_timeout)
         async with self.send_lock:
-            try:
-                await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-                return False
-            return True
+            with trio.move_on_after(patience_s, shield=True):
+                try:
+                    await self.stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    return False
+                return True
+        return False
 
     async def _read_data(self) -> None:
         try:
