@@ -7,6 +7,7 @@ one: a body in HTTP/2 that arrives after its answer, a path that is not ASCII, a
 import re
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -268,8 +269,10 @@ class _Http1(H11Protocol):
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        # The answer to a HEAD takes no body.
+        with suppress(h11.LocalProtocolError):
+            await self._send_h11_event(h11.Data(data=body))
+            await self._send_h11_event(h11.EndOfMessage())
 
 
 class _Requests(h11.Connection):
