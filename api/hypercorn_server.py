@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import sys
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -177,11 +178,8 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
-            # The parent would wait for ever for a peer that does not read, even at a shutdown.
-            patience_s = min(self._request_timeout_s, self.config.graceful_timeout)
-            with trio.move_on_after(patience_s, shield=True):
-                if await self._send(event.data):
-                    return
+            if await self._send(event.data):
+                return
             event = Closed()
         if isinstance(event, Updated) and not event.idle:
             self._idle = trio.Event()
@@ -192,12 +190,16 @@ class _Connection(TCPServer):
             await super().protocol_send(event)
 
     async def _send(self, data: bytes) -> bool:
+        # What has begun is not cancelled; but the parent would wait for ever for who does not read.
+        patience_s = min(self._request_timeout_s, self.config.graceful_timeout)
         async with self.send_lock:
-            try:
-                await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-                return False
-            return True
+            with trio.move_on_after(patience_s, shield=True):
+                try:
+                    await self.stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    return False
+                return True
+        return False
 
     async def _read_data(self) -> None:
         try:
@@ -302,8 +304,10 @@ class _Http1(H11Protocol):
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        # The answer to a HEAD takes no body.
+        with suppress(h11.LocalProtocolError):
+            await self._send_h11_event(h11.Data(data=body))
+            await self._send_h11_event(h11.EndOfMessage())
 
 
 class _Requests(h11.Connection):

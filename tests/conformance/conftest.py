@@ -28,11 +28,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, S
 
 @pytest.fixture
 def servers_agree(servers: Mapping[str, ServerProcess]) -> Iterator[Agreement]:
-    """The servers, of which none may log a traceback meanwhile."""
+    """The servers, of which none may log a traceback or a broken connection meanwhile."""
     starts = {kind: len(server.output()) for kind, server in servers.items()}
     yield Agreement(servers)
     for kind, server in servers.items():
-        assert "Traceback" not in server.output()[starts[kind] :], kind
+        logged = server.output()[starts[kind] :]
+        assert "Traceback" not in logged, kind
+        assert "connection broke" not in logged, kind
 
 
 @pytest.fixture

@@ -32,6 +32,12 @@ def test_lines_that_end_in_lf_alone_are_refused(servers_agree: Agreement, user: 
     )
 
 
+def test_a_head_request_is_refused_without_a_body(servers_agree: Agreement, user: str) -> None:
+    head = get_balance(user).replace(b"GET", b"HEAD").replace(b"\r\n", b"\n")
+
+    servers_agree.on(head, gives=[(message(400, ODD_LINE) + CLOSE).headed], closed=True)
+
+
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\r\n", b"\n\r\n"])
 def test_one_line_that_ends_in_another_way_is_refused(

@@ -42,7 +42,7 @@ def read_answers(data: bytes) -> list[Answer]:
         if body and len(body) < size:
             raise ValueError(f"{len(body)} of the {size} bytes of an answer: {body!r}")
         at += len(body)
-        if status not in STATUSES or (status == 500 and body not in (NOT_POSITIVE, b"")):
+        if status not in STATUSES or (status == 500 and body != NOT_POSITIVE):
             raise ValueError(f"an answer {status}: {body!r}")
         answers.append(Answer(status, head[2], body))
     return answers
