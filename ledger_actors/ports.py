@@ -81,6 +81,10 @@ class SnapshotStore(Protocol):
 
     def account(self, user: UserId) -> AccountSummary | None: ...
 
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        """The accounts of those users that have one: `account` for many at once."""
+        ...
+
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         """The user's entries with these numbers, both included, ascending."""
         ...

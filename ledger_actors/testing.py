@@ -98,6 +98,9 @@ class MemorySnapshots:
     def account(self, user: UserId) -> AccountSummary | None:
         return self._accounts.get(user)
 
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        return {user: self._accounts[user] for user in users if user in self._accounts}
+
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         return self._entries[user][first - 1 : last]
 

@@ -67,6 +67,14 @@ class SnapshotView:
         account = self._account(user)
         return None if account is None else account.summary
 
+    def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
+        # Sorted, here and below, so that neighbours are found in the same page.
+        sought = {account_key(user): user for user in sorted(users)}
+        return {
+            sought[key]: unpack_account(key, value).summary
+            for key, value in self.rows_of([*sought])
+        }
+
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         if first > last:
             return ()
@@ -92,7 +100,6 @@ class SnapshotView:
         sought = {request_key(*request): request for request in requests}
         return {
             sought[stored_key]: self._requested(*sought[stored_key], value)
-            # Sorted, so that neighbours are found in the same page.
             for stored_key, value in self.rows_of(sorted(sought))
         }
 

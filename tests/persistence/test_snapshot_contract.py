@@ -61,6 +61,15 @@ async def test_accounts_are_what_their_entries_add_up_to(folded: Fold) -> None:
     assert store.account(NOBODY) is None
 
 
+async def test_many_accounts_are_those_that_there_are(folded: Fold) -> None:
+    store = await folded(ENTRIES)
+    assert store.accounts_many([NOBODY, BOB, ANN, BOB]) == {
+        ANN: AccountSummary(Micros(5050), 100),
+        BOB: AccountSummary(Micros(3), 2),
+    }
+    assert store.accounts_many([]) == {}
+
+
 @pytest.mark.parametrize(
     ("first", "last"),
     [(1, 1), (1, 16), (16, 17), (7, 16), (17, 96), (90, 99), (100, 100), (1, 100)],

@@ -237,6 +237,7 @@ def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
     key = IdempotencyKey("key 0")
     looks: list[Callable[[], object]] = [
         lambda: view.account(UserId("a")),
+        lambda: view.accounts_many([UserId("a")]),
         lambda: view.entries(UserId("a"), 1, 1),
         lambda: view.recorded(UserId("a"), key),
         lambda: view.recorded_many([(UserId("a"), key)]),
