@@ -39,7 +39,7 @@ format: $(VENV)/dev.stamp ## let ruff mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.stamp ## run the benchmarks of the store and the server
+bench: $(VENV)/dev.stamp ## measure it against its peers; report in bench/report
 	$(BIN)/python -m bench all $(ARGS)
 
 lock: $(VENV)/dev.stamp ## bring both lock files up to date

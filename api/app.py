@@ -4,34 +4,62 @@ import re
 from typing import Any, Final
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 from quart import Response, request
 from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
+from api import wire
 from api.handlers import Answer, Handlers, answer_message
 
-BODY_TIMEOUT_S: Final = 30
 LAST_MESSAGE_S: Final = 5
+BULK_PATH: Final = "/v1/credits:batch"
 NO_PATH: Final = "/"
 """There is nothing at it."""
+_FRAMING: Final = {b"content-length", b"transfer-encoding"}
 _TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
-def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
-    """The application; `body_bytes_max` is the largest body of a request that it reads."""
+def create_app(
+    handlers: Handlers, *, body_bytes_max: int, bulk_bytes_max: int, request_timeout_s: float
+) -> QuartTrio:
+    """The application.
+
+    Args:
+        body_bytes_max: the largest body that it reads of a request that is no bulk.
+        bulk_bytes_max: the same of a bulk.
+        request_timeout_s: how long it waits for one.
+    """
+
+    class LimitedRequest(TrioRequest):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            is_bulk = arguments[2] == BULK_PATH
+            named["max_content_length"] = bulk_bytes_max if is_bulk else body_bytes_max
+            super().__init__(*arguments, **named)
+
     app = QuartTrio("bitburst", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = body_bytes_max
-    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.request_class = LimitedRequest
+    app.config["BODY_TIMEOUT"] = request_timeout_s
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.asgi_app = _AnsweredWhole(_RoutedByPath(app.asgi_app))  # type: ignore[method-assign]
+    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
         return _respond(
             await handlers.add(
                 user.encode("latin-1"),
+                request.headers.get("Content-Type"),
+                request.headers.getlist("Idempotency-Key"),
+                await _body(),
+            )
+        )
+
+    @app.post(BULK_PATH)
+    async def bulk() -> Response:
+        return _respond(
+            await handlers.bulk(
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
                 bytes(await request.body),
@@ -48,15 +76,18 @@ def create_app(handlers: Handlers, *, body_bytes_max: int) -> QuartTrio:
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        return _respond(await handlers.healthz())
+        return _respond(handlers.healthz())
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        return _respond(await handlers.readyz())
+        return _respond(handlers.readyz())
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
-        return _refuse(error, body_bytes_max)
+        if error.code == 413:
+            bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
+            return _closing(answer_message(413, f"the body must be at most {bytes_max} bytes"))
+        return _refuse(error)
 
     return app
 
@@ -79,6 +110,41 @@ class _RoutedByPath:
             scope["path"] = target[1].decode("latin-1") if target else NO_PATH
             scope["headers"] = [header for header in scope["headers"] if header[0] != b"host"]
         await self._asgi_app(scope, receive, send)
+
+
+class _FramedPlainly:
+    """Refuses a request that two readers may take for different ones (RFC 9112, 6.1 and 6.3)."""
+
+    def __init__(self, asgi_app: Any) -> None:
+        self._asgi_app = asgi_app
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        problem = _framing_problem(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._asgi_app(scope, receive, send)
+            return
+        status, body = problem[0], wire.encode_message(problem[1])
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _framing_problem(scope: HTTPScope) -> tuple[int, str] | None:
+    version = scope["http_version"]
+    if "." in version and not version.startswith("1."):
+        return 505, "send HTTP/1.1, or HTTP/2 from its preface on"
+    framing = {name for name, _ in scope["headers"]} & _FRAMING
+    if framing == _FRAMING:
+        return 400, "send Content-Length or Transfer-Encoding, not both"
+    if version == "1.0" and b"transfer-encoding" in framing:
+        return 400, "HTTP/1.0 has no Transfer-Encoding"
+    return None
 
 
 class _AnsweredWhole:
@@ -106,23 +172,35 @@ class _AnsweredWhole:
         await self._asgi_app(scope, receive, send_whole)
 
 
+async def _body() -> bytes:
+    # Unlike `request.body`, it waits no longer than BODY_TIMEOUT.
+    return await request.get_data(cache=True, as_text=False, parse_form_data=False)
+
+
 def _respond(answer: Answer) -> Response:
     response = Response(answer.body, answer.status)
+    if not answer.body:
+        del response.headers["Content-Type"]
     for name, value in answer.headers:
         response.headers[name] = value
     return response
 
 
-def _refuse(error: HTTPException, body_bytes_max: int) -> Response:
+def _refuse(error: HTTPException) -> Response:
     if error.code == 405:
         # The wire contract has its body empty.
-        response = Response(b"", 405)
-        for name, value in error.get_headers():
-            if name == "Allow":
-                response.headers[name] = value
-        return response
-    if error.code == 413:
-        return _respond(answer_message(413, f"the body must be at most {body_bytes_max} bytes"))
+        allowed = dict(error.get_headers())["Allow"]
+        return _respond(Answer(405, b"", [("Allow", ", ".join(sorted(allowed.split(", "))))]))
+    if error.code == 408:
+        return _closing(answer_message(408, "the request takes too long to arrive"))
     if error.code == 404:
         return _respond(answer_message(404, "there is nothing at this path"))
     return _respond(answer_message(error.code or 500, error.description or error.name))
+
+
+def _closing(answer: Answer) -> Response:
+    """An answer to a request of which how much was read is chance."""
+    response = _respond(answer)
+    if request.http_version.startswith("1."):
+        response.headers["Connection"] = "close"
+    return response

@@ -1,33 +1,79 @@
 """What each endpoint does, whichever server it is reached through."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
-from api import wire
-from api.problems import RETRY_AFTER_S, BadRequest, UnsupportedMediaType, problem_of
-from ledger_actors import Ledger, Micros
+import msgspec
+import trio
+
+from api import bulk_wire, wire
+from api.problems import (
+    RETRY_AFTER_S,
+    BadRequest,
+    TooManyCredits,
+    UnsupportedMediaType,
+    problem_of,
+)
+from ledger_actors import (
+    Bulk,
+    Credit,
+    IdempotencyKey,
+    Ledger,
+    Micros,
+    Reference,
+    Submission,
+)
 from ledger_actors.errors import LedgerError
 
 Headers = Sequence[tuple[str, str]]
 
 JSON: Final = ("Content-Type", "application/json")
+LINES: Final = ("Content-Type", bulk_wire.NDJSON)
+CLOSE: Final = ("Connection", "close")
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 
 
-class Answer(NamedTuple):
+JSON_ONLY: Final = (JSON,)
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a handler says. A struct, because every request makes one: a third of a tuple's cost."""
+
     status: int
     body: bytes
-    headers: Headers = (JSON,)
+    headers: Headers = JSON_ONLY
+
+
+Reply = Callable[[Answer], object]
+"""Takes the answer: at once, or when what was asked for is durable."""
 
 
 class Handlers:
     """The endpoints. Each takes what the request says, undecoded, and always has an answer.
 
-    `user` is the path segment as it was sent, percent-encoded.
+    `user` is the path segment as it was sent, percent-encoded. The forms that do not wait are for
+    the fast lane, the others are built on them.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+
+    def add_nowait(
+        self,
+        user: bytes,
+        content_type: str | None,
+        idempotency_keys: Sequence[str],
+        body: bytes,
+        reply: Reply,
+    ) -> None:
+        """`POST /users/{uid}/add`"""
+        try:
+            key = wire.decode_idempotency_key(idempotency_keys) if idempotency_keys else None
+            request = Credit(wire.decode_user(user), *_add(content_type, body, key))
+            self._ledger.submit(request, lambda submission: reply(_added(request, submission)))
+        except (LedgerError, BadRequest, UnsupportedMediaType) as error:
+            reply(answer_problem(error))
 
     async def add(
         self,
@@ -36,40 +82,77 @@ class Handlers:
         idempotency_keys: Sequence[str],
         body: bytes,
     ) -> Answer:
-        """`POST /users/{uid}/add`"""
-        try:
-            uid = wire.decode_user(user)
-            key = wire.decode_idempotency_key(idempotency_keys)
-            amount = _amount(content_type, body)
-            credited = await self._ledger.credit(uid, amount, key)
-        except (LedgerError, BadRequest, UnsupportedMediaType) as error:
-            return answer_problem(error)
-        headers = (JSON, REPLAYED) if credited.replayed else (JSON,)
-        return Answer(200, wire.encode_added(uid, amount), headers)
+        """As `add_nowait`."""
+        return await _reply_of(partial(self.add_nowait, user, content_type, idempotency_keys, body))
 
-    async def balance(self, user: bytes) -> Answer:
-        """`GET /users/{uid}/balance`"""
+    def bulk_nowait(
+        self,
+        content_type: str | None,
+        idempotency_keys: Sequence[str],
+        body: bytes,
+        reply: Reply,
+    ) -> None:
+        """`POST /v1/credits:batch`"""
+        try:
+            key = wire.decode_idempotency_key(idempotency_keys)
+            decoded = bulk_wire.decode_bulk(content_type, key, body)
+            requests = [one for one in decoded if not isinstance(one, Exception)]
+            self._ledger.submit_bulk(requests, lambda bulk: reply(_credited(decoded, bulk)))
+        except (LedgerError, BadRequest, UnsupportedMediaType, TooManyCredits) as error:
+            reply(answer_problem(error))
+
+    async def bulk(
+        self, content_type: str | None, idempotency_keys: Sequence[str], body: bytes
+    ) -> Answer:
+        """As `bulk_nowait`."""
+        return await _reply_of(partial(self.bulk_nowait, content_type, idempotency_keys, body))
+
+    def balance_nowait(self, user: bytes) -> Answer:
+        """`GET /users/{uid}/balance`
+
+        Raises:
+            trio.WouldBlock: the user's shard is being rebuilt.
+        """
         try:
             uid = wire.decode_user(user)
-            balance = await self._ledger.balance(uid)
+            balance = self._ledger.balance_nowait(uid)
         except (LedgerError, BadRequest) as error:
             return answer_problem(error)
         return Answer(200, wire.encode_balance(uid, balance))
 
-    async def history(self, user: bytes, page: str | None) -> Answer:
-        """`GET /users/{uid}/history?page=`"""
+    async def balance(self, user: bytes) -> Answer:
+        """As `balance_nowait`, once the shard is there."""
+        return await self._waiting(user, partial(self.balance_nowait, user))
+
+    def history_nowait(self, user: bytes, page: str | None) -> Answer:
+        """`GET /users/{uid}/history?page=`
+
+        Raises:
+            trio.WouldBlock: the user's shard is being rebuilt.
+        """
         try:
             uid = wire.decode_user(user)
-            entries = await self._ledger.history(uid, wire.decode_page(page))
+            entries = self._ledger.history_nowait(uid, wire.decode_page(page))
         except (LedgerError, BadRequest) as error:
             return answer_problem(error)
         return Answer(200, wire.encode_history(entries))
 
-    async def healthz(self) -> Answer:
+    async def history(self, user: bytes, page: str | None) -> Answer:
+        """As `history_nowait`, once the shard is there."""
+        return await self._waiting(user, partial(self.history_nowait, user, page))
+
+    async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
+        while True:
+            try:
+                return answer()
+            except trio.WouldBlock:
+                await self._ledger.wait_rebuilt(wire.decode_user(user))
+
+    def healthz(self) -> Answer:
         """`GET /healthz`: the process answers."""
         return answer_message(200, "alive")
 
-    async def readyz(self) -> Answer:
+    def readyz(self) -> Answer:
         """`GET /readyz`: recovered, and the log can be written."""
         reason = self._ledger.not_ready
         if reason is not None:
@@ -88,12 +171,51 @@ def answer_problem(error: Exception) -> Answer:
     return answer_message(*problem_of(error))
 
 
-def _amount(content_type: str | None, body: bytes) -> Micros:
-    if not wire.is_form(content_type):
+async def _reply_of(start: Callable[[Reply], None]) -> Answer:
+    replies: list[Answer] = []
+    replied = trio.Event()
+
+    def reply(answer: Answer) -> None:
+        replies.append(answer)
+        replied.set()
+
+    start(reply)
+    await replied.wait()
+    return replies[0]
+
+
+def _add(
+    content_type: str | None, body: bytes, key: IdempotencyKey | None
+) -> tuple[Micros, IdempotencyKey | None, Reference | None]:
+    if content_type is None or content_type == "application/json":
+        amount, reference = wire.decode_add(body)
+        return amount, key, reference
+    is_form = wire.is_form(content_type)
+    if not is_form:
         wire.check_content_type(content_type)
-        return wire.decode_amount(body)
-    # A form is what curl names every body that it was told no type of: the body decides.
     try:
-        return wire.decode_amount(body)
+        amount, reference = wire.decode_add(body)
     except BadRequest:
-        raise UnsupportedMediaType(str(content_type)) from None
+        # A form is what curl names every body that it was told no type of: the body decides.
+        if is_form:
+            raise UnsupportedMediaType(content_type) from None
+        raise
+    return amount, key, reference
+
+
+def _added(request: Credit, submission: Submission) -> Answer:
+    if submission.uniform:
+        return Answer(200, wire.encode_added(request.user, request.amount))
+    try:
+        submission.credited()
+    except LedgerError as error:
+        return answer_problem(error)
+    return Answer(200, wire.encode_added(request.user, request.amount), (JSON, REPLAYED))
+
+
+def _credited(decoded: Sequence[bulk_wire.Decoded], bulk: Bulk) -> Answer:
+    if bulk.uniform and len(bulk) == len(decoded):
+        return Answer(200, bulk_wire.CREATED_LINE * len(decoded), (LINES,))
+    outcomes = iter(bulk.outcomes())
+    results = (one if isinstance(one, Exception) else next(outcomes) for one in decoded)
+    return Answer(200, bulk_wire.encode_outcomes(results), (LINES,))

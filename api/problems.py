@@ -23,12 +23,17 @@ class BadRequest(Exception):
 
 
 class UnsupportedMediaType(Exception):
-    """The body is said to be something else than JSON."""
+    """The body is said to be something else than what is read."""
 
-    def __init__(self, content_type: str) -> None:
-        super().__init__(
-            f"content type {content_type} is not supported; send application/json, or none"
-        )
+    def __init__(self, content_type: str, accepted: str = "application/json, or none") -> None:
+        super().__init__(f"content type {content_type} is not supported; send {accepted}")
+
+
+class TooManyCredits(Exception):
+    """The request has more credits than are taken at once."""
+
+    def __init__(self, credits_max: int) -> None:
+        super().__init__(f"at most {credits_max} credits are taken in one request")
 
 
 class Problem(NamedTuple):
@@ -52,6 +57,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, message)
         case Refused() | BadRequest():
             return Problem(400, message)
+        case TooManyCredits():
+            return Problem(413, message)
         case UnsupportedMediaType():
             return Problem(415, message)
         case CorruptStore():

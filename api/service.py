@@ -1,21 +1,15 @@
 """The server, put together: the one place that knows all parts."""
 
 import gc
-import logging
-import os
 import signal
-import socket
-import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
+from typing import Final
 
 import structlog
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve as serve_hypercorn
 
-from api.app import create_app
-from api.handlers import Handlers
+from api.http_service import Listener, serve_http
 from api.settings import Settings
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
@@ -24,12 +18,14 @@ from ledger_actors.identity import ShardId
 from ledger_actors.ledger import Ledger
 from ledger_actors.snapshotting import SnapshotTaken, keep_snapshots
 from persistence.data_directory import locked, open_or_create
-from persistence.errors import StoreError
 from persistence.mapped_memory import keep_mapping_small
 from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
+
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Entries are made by the thousand and stay until they are folded; none is ever part of a cycle."""
 
 events = structlog.stdlib.get_logger("bitburst")
 
@@ -43,7 +39,7 @@ async def serve(settings: Settings) -> None:
         LogFailed: the disk failed; the next start recovers.
     """
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen(settings.host, settings.port))
+        listener = stack.enter_context(closing(Listener(settings)))
         stack.enter_context(locked(settings.data_dir))
         directory = open_or_create(settings.data_dir, settings.shards)
         snapshots = open_snapshot_view(directory.snapshot)
@@ -58,7 +54,7 @@ async def serve(settings: Settings) -> None:
             )
             events.info(
                 "listening",
-                url=_url(listener),
+                url=listener.url,
                 data_dir=str(settings.data_dir.absolute()),
                 shards=directory.shards,
             )
@@ -68,7 +64,7 @@ async def serve(settings: Settings) -> None:
 
 async def _run(
     settings: Settings,
-    listener: socket.socket,
+    listener: Listener,
     ledger: Ledger,
     log: LmdbWriteAheadLog,
     snapshots: SnapshotView,
@@ -77,7 +73,7 @@ async def _run(
     async with trio.open_nursery() as services:
         stop = trio.Event()
         await services.start(_stop_on_signal, stop)
-        services.start_soon(_serve_http, ledger, listener, settings, stop)
+        services.start_soon(serve_http, ledger, listener, settings, stop)
         await _run_ledger(ledger, log, snapshots, snapshotter, settings)
         services.cancel_scope.cancel()
 
@@ -94,6 +90,7 @@ async def _run_ledger(
     gc.disable()
     recovered = await ledger.recover(_Replaying(log.position))
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     events.info(
         "recovered",
@@ -121,25 +118,6 @@ async def _run_ledger(
         nursery.cancel_scope.cancel()
 
 
-async def _serve_http(
-    ledger: Ledger, listener: socket.socket, settings: Settings, stop: trio.Event
-) -> None:
-    """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
-    config = Config()
-    # Hypercorn closes what it is given, so it is given its own.
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]
-    config.include_server_header = False
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.keep_alive_timeout = settings.keep_alive_s
-    # Hypercorn would close a connection after so many without announcing it: the caller of the
-    # next request could not know whether it arrived.
-    config.keep_alive_max_requests = sys.maxsize
-    config.graceful_timeout = settings.shutdown_s
-    app = create_app(Handlers(ledger), body_bytes_max=settings.body_bytes_max)
-    await serve_hypercorn(app, config, shutdown_trigger=stop.wait)
-    ledger.close()
-
-
 async def _stop_on_signal(
     stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
@@ -148,24 +126,6 @@ async def _stop_on_signal(
         async for number in signals:
             events.info("stopping", signal=signal.Signals(number).name)
             stop.set()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=_family(host), backlog=1024)
-    except OSError as error:
-        # socket adds to the reason what is said here already.
-        reason = (error.strerror or str(error)).partition(" (while")[0]
-        raise StoreError(f"cannot listen on {host} port {port}: {reason}") from None
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Replaying:

@@ -30,6 +30,19 @@ class Settings:
 
     host: str = _setting("127.0.0.1", str, "Address to listen on.")
     port: int = _setting(8080, click.IntRange(0, 65535), "Port to listen on; 0 takes a free one.")
+    server: str = _setting(
+        "fast-lane",
+        click.Choice(["fast-lane", "hypercorn"]),
+        "What listens: the fast lane with Hypercorn behind it, or Hypercorn alone.",
+    )
+    tls_certificate: Path | None = _setting(
+        None,
+        click.Path(path_type=Path, exists=True, dir_okay=False),
+        "PEM file with the certificate; with it, the server speaks TLS only.",
+    )
+    tls_key: Path | None = _setting(
+        None, click.Path(path_type=Path, exists=True, dir_okay=False), "PEM file with its key."
+    )
     data_dir: Path = _setting(
         Path("data"), click.Path(path_type=Path, file_okay=False), "Where log and snapshots are."
     )
@@ -58,8 +71,19 @@ class Settings:
         "Seconds between probes of a log that refused a write.",
     )
     body_bytes_max: int = _setting(65_536, _positive, "Largest request body; more gets 413.")
+    bulk_bytes_max: int = _setting(
+        8 * 1024 * 1024, _positive, "Largest body of a bulk request; more gets 413."
+    )
     keep_alive_s: float = _setting(
         60.0, _positive_float, "Seconds after which an idle connection is closed."
+    )
+    request_timeout_s: float = _setting(
+        30.0,
+        _positive_float,
+        "Seconds that a request may take to arrive (more gets 408), and an answer to be taken.",
+    )
+    connections_max: int = _setting(
+        16_384, _positive, "Connections that are open at once; one more gets 503."
     )
     shutdown_s: float = _setting(
         10.0, _positive_float, "Seconds that requests in flight have to finish at shutdown."

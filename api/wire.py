@@ -5,22 +5,28 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from api.problems import BadRequest, UnsupportedMediaType
 from ledger_actors import (
     Entry,
     IdempotencyKey,
     Micros,
+    Reference,
     Timestamp,
     UserId,
     format_fixed,
     format_plain,
     idempotency_key,
     micros_from_decimal,
+    reference,
     user_id,
 )
+from ledger_actors.identity import USER_ID_BYTES_MAX
 
 NOTHING: Final = b"{}"
 PAGE_DIGITS_MAX: Final = 18
@@ -30,6 +36,11 @@ _BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _JSON_TYPE: Final = re.compile(r"(application|text)/([^;]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_PLAIN_ADD: Final = re.compile(
+    rb'[ \t\r\n]*\{[ \t\r\n]*"amount"[ \t\r\n]*:[ \t\r\n]*'
+    rb"(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,6}))?[ \t\r\n]*\}[ \t\r\n]*"
+)
+"""What nearly every add looks like; whatever else is JSON is read by the general decoder."""
 
 
 def encode_message(text: str) -> bytes:
@@ -38,11 +49,17 @@ def encode_message(text: str) -> bytes:
 
 
 def encode_added(user: UserId, amount: Micros) -> bytes:
-    return encode_message(f"Transaction of ${format_fixed(amount)} added for user {user}")
+    return b'{"Message":"Transaction of $%b added for user %b"}' % (
+        format_fixed(amount).encode(),
+        _encode(user)[1:-1],
+    )
 
 
 def encode_balance(user: UserId, balance: Micros) -> bytes:
-    return encode_message(f"User {user} has a balance of ${format_fixed(balance)}")
+    return b'{"Message":"User %b has a balance of $%b"}' % (
+        _encode(user)[1:-1],
+        format_fixed(balance).encode(),
+    )
 
 
 def encode_history(entries: Sequence[Entry]) -> bytes:
@@ -51,16 +68,27 @@ def encode_history(entries: Sequence[Entry]) -> bytes:
         return NOTHING
     user = _encode(entries[0].user)
     return b"[%s]" % b",".join(
-        b'{"UserID":%s,"Amount":%s,"Timestamp":"%s"}'
-        % (user, format_plain(entry.amount).encode(), format_timestamp(entry.timestamp).encode())
+        b'{"UserID":%s,"Amount":%s,"Timestamp":"%s"%s}'
+        % (
+            user,
+            format_plain(entry.amount).encode(),
+            format_timestamp(entry.timestamp).encode(),
+            b"" if entry.reference is None else b',"Reference":' + _encode(entry.reference),
+        )
         for entry in entries
     )
 
 
 def format_timestamp(timestamp: Timestamp) -> str:
     """RFC 3339 in UTC, always with six decimals: `2023-04-18T17:03:00.309113Z`."""
-    moment = _EPOCH + timedelta(microseconds=timestamp)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, microseconds = divmod(timestamp, 1_000_000)
+    return f"{_format_seconds(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _format_seconds(seconds: int) -> str:
+    # Entries of one page are often of the same seconds, and this is most of what a page costs.
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def decode_user(segment: bytes) -> UserId:
@@ -70,6 +98,8 @@ def decode_user(segment: bytes) -> UserId:
         BadRequest: its percent-encoding is broken, or it is no UTF-8.
         InvalidUser: it is too long.
     """
+    if b"%" not in segment and segment.isascii() and 0 < len(segment) <= USER_ID_BYTES_MAX:
+        return UserId(segment.decode())
     if _BROKEN_PERCENT.search(segment):
         raise BadRequest("user id has a % that two hexadecimal digits do not follow")
     try:
@@ -102,7 +132,15 @@ def decode_idempotency_key(values: Sequence[str]) -> IdempotencyKey | None:
         return None
     if len(values) > 1:
         raise BadRequest("send one Idempotency-Key header, not several")
-    text = values[0].strip(" \t")
+    return parse_idempotency_key(values[0])
+
+
+def parse_idempotency_key(value: str) -> IdempotencyKey:
+    """The key that one value of the header names.
+
+    Raises: as `decode_idempotency_key`.
+    """
+    text = value.strip(" \t")
     if text.startswith('"'):
         quoted = _QUOTED.fullmatch(text)
         if quoted is None:
@@ -125,27 +163,63 @@ def is_form(content_type: str | None) -> bool:
     return content_type is not None and content_type.split(";")[0].strip().lower() == _FORM_TYPE
 
 
-def decode_amount(body: bytes) -> Micros:
-    """The amount that the body of an add names.
+def decode_add(body: bytes) -> tuple[Micros, Reference | None]:
+    """Amount and reference that the body of an add names.
 
-    Numbers are read as decimals: no float is ever made. Members other than `amount` are ignored.
+    Numbers are read as decimals: no float is ever made. Other members are ignored.
 
     Raises:
         BadRequest: the body is not JSON, not an object, or has no amount that is a number.
         InvalidAmount: as `micros_from_decimal`.
+        InvalidReference: as `reference`.
     """
-    document = _decode(body)
+    plain = _PLAIN_ADD.fullmatch(body)
+    if plain is not None:
+        whole, decimals = plain.groups()
+        micros = int(whole) * 1_000_000
+        if decimals is not None:
+            micros += int(decimals.ljust(6, b"0"))
+        if micros:
+            return Micros(micros), None
+    document = decode_json(body)
     if not isinstance(document, dict):
         raise BadRequest('the body must be a JSON object such as {"amount": 500}')
     if "amount" not in document:
         raise BadRequest('the body has no "amount"; send a JSON object such as {"amount": 500}')
-    amount = document["amount"]
-    if not isinstance(amount, Decimal):
-        raise BadRequest(f"amount must be a number, not {_json_type(amount)}")
-    return micros_from_decimal(amount)
+    return decode_amount(document["amount"]), decode_reference(document.get("reference"))
 
 
-def _decode(body: bytes) -> Any:
+def decode_amount(value: object) -> Micros:
+    """A number of dollars from a JSON document.
+
+    Raises:
+        BadRequest: it is no number.
+        InvalidAmount: as `micros_from_decimal`.
+    """
+    if not isinstance(value, Decimal):
+        raise BadRequest(f"amount must be a number, not {json_type(value)}")
+    return micros_from_decimal(value)
+
+
+def decode_reference(value: object) -> Reference | None:
+    """
+    Raises:
+        BadRequest: it is no string.
+        InvalidReference: as `reference`.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRequest(f"reference must be a string, not {json_type(value)}")
+    return reference(value)
+
+
+def decode_json(body: bytes) -> Any:
+    """The document, with its numbers as `Decimal`.
+
+    Raises:
+        BadRequest: it is no JSON, or names a member of an object twice.
+    """
     try:
         return json.loads(
             body.decode(),
@@ -182,10 +256,12 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _json_type(value: Any) -> str:
+def json_type(value: object) -> str:
+    """What JSON calls the kind of value that this is."""
+    if value is None:
+        return "null"
     names = {str: "a string", bool: "a boolean", list: "an array", dict: "an object"}
-    return names.get(type(value), "null")
+    return names.get(type(value), "a number")
 
 
-def _encode(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+_encode: Final = msgspec.json.Encoder().encode

@@ -11,13 +11,15 @@ import trio
 from rich.console import Console
 
 from bench.caller import RetryPolicy
+from bench.comparison.command import compare
 from bench.errors import BenchError, UnusableError
+from bench.everything import everything
 from bench.http_client import allow_connections, parse_origin
 from bench.progress import ProgressBar
 from bench.report import print_report, report_json
 from bench.simulate import Simulation, SimulationParameters
 from bench.simulate import simulate as run_simulation
-from bench.store_commands import everything, folding, paging, restart
+from bench.store_commands import folding, paging, restart
 from bench.workload import WorkloadParameters
 
 RUN_ID = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
@@ -124,7 +126,7 @@ def _write_files(simulation: Simulation, json_file: Path | None, plot_file: Path
         plot_simulation(simulation, plot_file)
 
 
-for command in (restart, folding, paging, everything):
+for command in (restart, folding, paging, everything, compare):
     main.add_command(command)
 
 

@@ -35,6 +35,14 @@ class BuildFailedError(BenchError):
     """A store to measure could not be built."""
 
 
+class LoadFailedError(BenchError):
+    """A load generator could not do its work."""
+
+
+class PeerFailedError(BenchError):
+    """A peer could not be started, or ended by itself."""
+
+
 class UnusableError(click.ClickException):
     """Nothing could be measured, for the reason that is shown."""
 

@@ -113,7 +113,7 @@ class Answer(NamedTuple):
         return None
 
 
-class _AnswerReader:
+class AnswerReader:
     """Turns received bytes into answers, however they are cut."""
 
     __slots__ = ("_body", "_body_bytes", "_headers", "_parser", "answers", "closing")
@@ -164,7 +164,7 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self._reader = _AnswerReader()
+        self._reader = AnswerReader()
         self._awaited = 0
 
     @property

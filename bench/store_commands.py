@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -15,8 +15,6 @@ from bench.paging import PagingParameters, measure_paging
 from bench.progress import ProgressBar
 from bench.restart import RestartParameters, measure_restarts
 from bench.store_report import Measured, print_rows, store_json
-
-REPORT: Final = Path("bench/report/store.json")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Measure = Callable[[Path, ProgressBar], Measured]
@@ -66,34 +64,6 @@ def paging(json_file: Path | None, **parameters: Any) -> None:
     """Measure whether the oldest page of a long history costs what the newest does."""
     chosen = PagingParameters(**parameters)
     _run(json_file, lambda folder, progress: measure_paging(folder, chosen, progress))
-
-
-@click.command("all")
-def everything() -> None:
-    """Run restart, folding and paging as they are by default, and write bench/report/store.json."""
-    measures: list[Measure] = [
-        lambda folder, progress: measure_paging(
-            folder, _defaults(PagingParameters, paging), progress
-        ),
-        lambda folder, progress: measure_folding(
-            folder, _defaults(FoldingParameters, folding), progress
-        ),
-        lambda folder, progress: measure_restarts(
-            folder, _defaults(RestartParameters, restart), progress
-        ),
-    ]
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    _run(REPORT, *measures)
-
-
-T = TypeVar("T")
-
-
-def _defaults(kind: Callable[..., T], command: click.Command) -> T:
-    context = click.Context(command)
-    values = {option.name: option.get_default(context) for option in command.params}
-    del values["json_file"]
-    return kind(**values)
 
 
 def _run(json_file: Path | None, *measures: Measure) -> None:

@@ -3,7 +3,15 @@
 Start at `open_ledger`.
 """
 
-from ledger_actors.credit import Credit, Credited
+from ledger_actors.bulk import Bulk
+from ledger_actors.credit import (
+    Credit,
+    Credited,
+    CreditRequest,
+    Outcome,
+    Replayed,
+    Submission,
+)
 from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Record, Timestamp
 from ledger_actors.identity import (
     IdempotencyKey,
@@ -22,7 +30,9 @@ from ledger_actors.recovery import Recovered
 __all__ = [
     "BEGINNING",
     "Batch",
+    "Bulk",
     "Credit",
+    "CreditRequest",
     "Credited",
     "Entry",
     "IdempotencyKey",
@@ -30,10 +40,13 @@ __all__ = [
     "Limits",
     "LogPosition",
     "Micros",
+    "Outcome",
     "Record",
     "Recovered",
     "Reference",
+    "Replayed",
     "ShardId",
+    "Submission",
     "Timestamp",
     "UserId",
     "format_fixed",

@@ -1,17 +1,21 @@
 """All accounts of one shard: a short tail in memory, everything older in the snapshot store."""
 
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ledger_actors.account import Account
-from ledger_actors.entry import Entry, LogPosition
+from ledger_actors.credit import CreditRequest, Outcome, Replayed, Submission
+from ledger_actors.entry import Entry, LogPosition, Timestamp
+from ledger_actors.errors import CorruptStore, IdempotencyKeyReused, Refused
 from ledger_actors.identity import IdempotencyKey, UserId
-from ledger_actors.money import Micros
+from ledger_actors.money import Micros, format_fixed
 from ledger_actors.ports import NO_ACCOUNT, AccountSummary, SnapshotStore
 
 PAGE_SIZE: Final = 10
 """Entries on a page of history."""
+
+Recorded = Mapping[tuple[UserId, IdempotencyKey], Entry]
 
 
 class Accounts:
@@ -25,6 +29,8 @@ class Accounts:
         self._snapshots = snapshots
         self._active: dict[UserId, Account] = {}
         self._applied: deque[tuple[LogPosition, Sequence[Entry]]] = deque()
+        self._touched: list[Account] = []
+        self._opened_now: list[Account] = []
         self.unfolded = 0
         """Entries held in memory because no snapshot has them yet."""
 
@@ -56,24 +62,125 @@ class Accounts:
         older = self._snapshots.entries(user, first, folded) if first <= folded else ()
         return [*reversed(tail), *reversed(older)]
 
-    def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
-        """The entry that the request with this key made, however long ago."""
-        account = self._active.get(user)
-        if account is not None:
-            entry = account.keys.get(key)
-            if entry is not None:
-                return entry
-        return self._snapshots.recorded(user, key)
+    def stage(
+        self, submissions: Sequence[Submission], now: Timestamp, *, many: bool = False
+    ) -> list[Entry]:
+        """Gives every request its outcome, and returns the entries that are to be logged for it.
 
-    def opened(self, user: UserId) -> Account:
-        """The user's account in memory, to stage entries in. `settle` ends it."""
+        The outcomes come true with `commit`, or not at all, with `abort`. Nothing may be staged
+        already.
+
+        Args:
+            many: looks up together what the snapshots know of all the requests. For a few, one by
+                one is cheaper: most need no look-up.
+        """
+        found = self._look_up(submissions) if many else None
+        entries: list[Entry] = []
+        for submission in submissions:
+            self._stage(submission, now, found, entries)
+        return entries
+
+    def commit(self, position: LogPosition, entries: Sequence[Entry]) -> None:
+        """Takes in what is staged: the log has it at that position."""
+        for account in self._touched:
+            account.apply_staged()
+        self._applied.append((position, entries))
+        self.unfolded += len(entries)
+        self._end_staging()
+
+    def abort(self) -> None:
+        """Forgets what is staged: the log refused it."""
+        for account in self._touched:
+            account.unstage()
+        self._end_staging()
+
+    def _stage(
+        self,
+        submission: Submission,
+        now: Timestamp,
+        found: Recorded | None,
+        entries: list[Entry],
+    ) -> None:
+        active, outcomes = self._active, submission.outcomes
+        for request in submission.requests:
+            try:
+                account = active.get(request.user)
+                if account is None or account.balance is None:
+                    account = self._opened(request.user)
+                key = request.key
+                if key is not None:
+                    recorded = account.keys.get(key)
+                    if recorded is None and account.folded:
+                        recorded = self._recorded(request.user, key, found)
+                    if recorded is not None:
+                        outcomes.append(_repeated(request, recorded))
+                        submission.uniform = False
+                        continue
+                if not account.staged:
+                    self._touched.append(account)
+                entry = account.stage(request.amount, now, key, request.reference)
+            except (Refused, CorruptStore) as error:
+                # What is stored of one user says nothing against the others.
+                outcomes.append(error.with_traceback(None))
+                submission.uniform = False
+            else:
+                outcomes.append(entry)
+                entries.append(entry)
+
+    def _recorded(self, user: UserId, key: IdempotencyKey, found: Recorded | None) -> Entry | None:
+        if found is None:
+            return self._snapshots.recorded(user, key)
+        return found.get((user, key))
+
+    def _look_up(self, submissions: Sequence[Submission]) -> Recorded | None:
+        """Opens the accounts of all these requests, and returns what the snapshots know of their
+        keys; None where one cannot be read: looked up one by one, it shows which."""
+        active = self._active
+        unseen = {
+            request.user
+            for submission in submissions
+            for request in submission.requests
+            if request.user not in active
+        }
+        try:
+            for user, summary in self._snapshots.accounts_many(unseen).items():
+                self._open(user, summary)
+                unseen.discard(user)
+            for user in unseen:
+                self._open(user, NO_ACCOUNT)
+            return self._snapshots.recorded_many(
+                [
+                    (request.user, request.key)
+                    for submission in submissions
+                    for request in submission.requests
+                    if request.key is not None
+                    and active[request.user].folded
+                    and request.key not in active[request.user].keys
+                ]
+            )
+        except CorruptStore:
+            return None
+
+    def _opened(self, user: UserId) -> Account:
+        """The user's account in memory, to stage entries in."""
         account = self._active.get(user)
         if account is None:
-            summary = self._folded(user)
-            account = self._active[user] = Account(user, summary.entries, summary.balance)
+            account = self._open(user, self._folded(user))
         elif account.balance is None:
             self._load(account)
         return account
+
+    def _open(self, user: UserId, summary: AccountSummary) -> Account:
+        account = self._active[user] = Account(user, summary.entries, summary.balance)
+        self._opened_now.append(account)
+        return account
+
+    def _end_staging(self) -> None:
+        for account in self._opened_now:
+            if account.idle:
+                del self._active[account.user]
+        self._touched.clear()
+        self._opened_now.clear()
 
     def apply(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         """Takes in what the log has at that position, without a look at the snapshot store.
@@ -90,14 +197,6 @@ class Accounts:
         self._applied.append((position, entries))
         self.unfolded += len(entries)
 
-    def settle(self, users: Set[UserId]) -> None:
-        """Ends the staging in these accounts; those of which nothing came leave memory."""
-        for user in users:
-            account = self._active[user]
-            account.unstage()
-            if account.idle:
-                del self._active[user]
-
     def forget_folded(self, entries_max: int) -> bool:
         """Lets go of about that many entries that the snapshot view has; False when none is left.
 
@@ -110,7 +209,8 @@ class Accounts:
                 break
             _, entries = self._applied.popleft()
             forgotten += len(entries)
-            folded.update((entry.user, entry.number) for entry in entries)
+            for entry in entries:
+                folded[entry.user] = entry.number
         for user, number in folded.items():
             account = self._active[user]
             account.forget(number)
@@ -124,3 +224,18 @@ class Accounts:
 
     def _load(self, account: Account) -> Micros:
         return account.load(self._folded(account.user))
+
+
+def _repeated(request: CreditRequest, recorded: Entry) -> Outcome:
+    """The outcome of a request whose idempotency key has made an entry, or is about to."""
+    if recorded.amount != request.amount:
+        return IdempotencyKeyReused(
+            "this idempotency key was used before with the amount "
+            f"{format_fixed(recorded.amount)}; use a new key for a new transaction"
+        )
+    if recorded.reference != request.reference:
+        return IdempotencyKeyReused(
+            "this idempotency key was used before with another reference; "
+            "use a new key for a new transaction"
+        )
+    return Replayed(recorded)

@@ -1,13 +1,47 @@
-"""One request to credit a user, on its way from the caller to its shard and back."""
+"""Requests to credit users, on their way from the caller to a shard and back."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import trio
 
 from ledger_actors.entry import Entry
 from ledger_actors.errors import LedgerError
-from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.identity import IdempotencyKey, Reference, UserId
 from ledger_actors.money import Micros
+
+
+class CreditRequest(Protocol):
+    """What is asked for. Whatever was decoded from a caller's bytes may serve as one."""
+
+    @property
+    def user(self) -> UserId: ...
+    @property
+    def amount(self) -> Micros: ...
+    @property
+    def key(self) -> IdempotencyKey | None: ...
+    @property
+    def reference(self) -> Reference | None: ...
+
+
+class Credit(NamedTuple):
+    """A `CreditRequest` made by hand."""
+
+    user: UserId
+    amount: Micros
+    key: IdempotencyKey | None = None
+    reference: Reference | None = None
+
+
+class Replayed(NamedTuple):
+    """The outcome of a request whose idempotency key made an entry before."""
+
+    entry: Entry
+
+
+Outcome = Entry | Replayed | LedgerError
+"""What became of a request: the entry that it made, the one that an earlier request with its key
+made, or why there is none."""
 
 
 class Credited(NamedTuple):
@@ -18,21 +52,48 @@ class Credited(NamedTuple):
     """It counted at an earlier request with the same idempotency key; this one changed nothing."""
 
 
-class Credit:
-    """A request in flight. Whoever submitted it awaits `outcome`; its shard settles it once."""
+class Submission:
+    """Requests of one caller to one shard, in flight together. The shard settles them once.
 
-    __slots__ = ("_credited", "_error", "_settled", "amount", "key", "user")
+    Attributes:
+        outcomes: one for each request, in order; to be read when it is settled.
+        uniform: every request made an entry.
+        settled: the outcomes are final, and durable.
+    """
 
-    def __init__(self, user: UserId, amount: Micros, key: IdempotencyKey | None) -> None:
-        self.user = user
-        self.amount = amount
-        self.key = key
-        self._settled = trio.Event()
-        self._credited: Credited | None = None
-        self._error: LedgerError | None = None
+    __slots__ = ("_done", "_on_settled", "outcomes", "requests", "settled", "uniform")
 
-    async def outcome(self) -> Credited:
-        """Waits until it is settled. Cancelling the wait does not take the credit back.
+    def __init__(
+        self,
+        requests: Sequence[CreditRequest],
+        on_settled: Callable[["Submission"], object] | None = None,
+    ) -> None:
+        self.requests = requests
+        self.outcomes: list[Outcome] = []
+        self.uniform = True
+        self.settled = False
+        self._on_settled = on_settled
+        self._done: trio.Event | None = None
+
+    def settle(self) -> None:
+        """Lets the caller know: each request has its outcome."""
+        assert not self.settled, "a submission is settled once"
+        assert len(self.outcomes) == len(self.requests)
+        self.settled = True
+        if self._done is not None:
+            self._done.set()
+        if self._on_settled is not None:
+            self._on_settled(self)
+
+    def fail(self, error: LedgerError) -> None:
+        """Settles it, with that outcome for every request."""
+        # Each gets its own: a shared error would gather the tracebacks of all who raise it.
+        self.outcomes = [type(error)(str(error)) for _ in self.requests]
+        self.uniform = False
+        self.settle()
+
+    def credited(self) -> Credited:
+        """The outcome of a submission of one request, once it is settled.
 
         Raises:
             Refused: it was refused, and nothing changed.
@@ -40,22 +101,20 @@ class Credit:
             CorruptStore: what is stored of the user is not what was written; nothing changed.
             LogFailed: the log failed; whether it counted shows after recovery.
         """
-        await self._settled.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._credited is not None
-        return self._credited
+        (outcome,) = self.outcomes
+        if isinstance(outcome, LedgerError):
+            raise outcome
+        if isinstance(outcome, Replayed):
+            return Credited(outcome.entry, replayed=True)
+        return Credited(outcome, replayed=False)
 
-    @property
-    def settled(self) -> bool:
-        return self._settled.is_set()
+    async def outcome(self) -> Credited:
+        """Waits until it is settled. Cancelling the wait does not take the request back.
 
-    def succeed(self, entry: Entry, *, replayed: bool) -> None:
-        assert not self.settled, "a credit is settled once"
-        self._credited = Credited(entry, replayed)
-        self._settled.set()
-
-    def fail(self, error: LedgerError) -> None:
-        assert not self.settled, "a credit is settled once"
-        self._error = error
-        self._settled.set()
+        Raises: as `credited`.
+        """
+        if not self.settled:
+            if self._done is None:
+                self._done = trio.Event()
+            await self._done.wait()
+        return self.credited()

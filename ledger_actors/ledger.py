@@ -8,10 +8,12 @@ from typing import Final
 import trio
 
 from ledger_actors.accounts import Accounts
-from ledger_actors.credit import Credit, Credited
+from ledger_actors.bulk import Bulk
+from ledger_actors.credit import Credit, Credited, CreditRequest, Submission
 from ledger_actors.entry import Entry, LogPosition
-from ledger_actors.errors import Overloaded, Recovering, ShuttingDown
-from ledger_actors.identity import IdempotencyKey, ShardId, UserId, shard_of
+from ledger_actors.errors import Overloaded, Recovering, ShuttingDown, Unavailable
+from ledger_actors.group_commit import GroupCommit
+from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId, shard_of
 from ledger_actors.money import Micros
 from ledger_actors.ports import Clock, SnapshotStore, WriteAheadLog
 from ledger_actors.readiness import Readiness
@@ -51,11 +53,11 @@ class Ledger:
     ) -> None:
         self._log = log
         self._snapshots = snapshots
-        self._clock = clock
         self._shard_count = shards
         self._limits = limits
         self._on_restart = on_restart
         self._readiness = Readiness(log, probe_interval_s=limits.probe_interval_s)
+        self._group_commit = GroupCommit(log, clock, self._readiness)
         self._shards: Sequence[Shard] = ()
         self._overfull = False
         self._closing = False
@@ -69,27 +71,71 @@ class Ledger:
             return BEHIND
         return self._readiness.reason
 
-    def submit(self, user: UserId, amount: Micros, key: IdempotencyKey | None = None) -> Credit:
-        """Hands the credit to the user's shard; its `outcome` tells what became of it.
+    def submit(
+        self,
+        request: CreditRequest,
+        on_settled: Callable[[Submission], object] | None = None,
+    ) -> Submission:
+        """Hands the request to the user's shard; its `outcome` tells what became of it.
+
+        Args:
+            on_settled: called once, with the submission, when its outcome is durable.
 
         Raises:
             Unavailable: it was not handed over, and will not count.
         """
-        credit = Credit(user, amount, key)
-        shard = self._owner(user)
+        submission = Submission((request,), on_settled)
+        shard = self._owner(request.user)
         if self._overfull:
             raise Overloaded(BEHIND)
-        shard.inbox.put_nowait(credit)
-        return credit
+        shard.submit(submission)
+        return submission
+
+    def submit_bulk(
+        self,
+        requests: Sequence[CreditRequest],
+        on_settled: Callable[[Bulk], object] | None = None,
+    ) -> Bulk:
+        """Hands each request to its user's shard; `Bulk.outcomes` tells what became of each.
+
+        Args:
+            on_settled: called once, with the bulk, when every outcome is durable.
+
+        Raises:
+            Unavailable: none was handed over, and none will count.
+        """
+        if not self._shards:
+            raise self._absent()
+        if self._overfull:
+            raise Overloaded(BEHIND)
+        bulk = Bulk(requests, self._shard_count, on_settled)
+        for number, part in bulk.parts.items():
+            try:
+                self._shards[number].submit(part)
+            except Unavailable as error:
+                part.fail(error)
+        return bulk
 
     async def credit(
-        self, user: UserId, amount: Micros, key: IdempotencyKey | None = None
+        self,
+        user: UserId,
+        amount: Micros,
+        key: IdempotencyKey | None = None,
+        reference: Reference | None = None,
     ) -> Credited:
         """Credits the user, and returns when that is durable.
 
-        Raises: as `submit` and `Credit.outcome`.
+        Raises: as `submit` and `Submission.outcome`.
         """
-        return await self.submit(user, amount, key).outcome()
+        return await self.submit(Credit(user, amount, key, reference)).outcome()
+
+    def balance_nowait(self, user: UserId) -> Micros:
+        """As `balance`.
+
+        Raises:
+            trio.WouldBlock: the user's shard is being rebuilt.
+        """
+        return self._accounts_nowait(user).balance(user)
 
     async def balance(self, user: UserId) -> Micros:
         """
@@ -99,12 +145,24 @@ class Ledger:
         """
         return (await self._accounts(user)).balance(user)
 
+    def history_nowait(self, user: UserId, page: int) -> Sequence[Entry]:
+        """As `history`.
+
+        Raises:
+            trio.WouldBlock: the user's shard is being rebuilt.
+        """
+        return self._accounts_nowait(user).history(user, page)
+
     async def history(self, user: UserId, page: int) -> Sequence[Entry]:
         """One page of the user's history, newest first, `PAGE_SIZE` entries long.
 
         Raises: as `balance`.
         """
         return (await self._accounts(user)).history(user, page)
+
+    async def wait_rebuilt(self, user: UserId) -> None:
+        """Returns when the user's shard is not, or no more, being rebuilt."""
+        await self._accounts(user)
 
     @property
     def unfolded_entries(self) -> int:
@@ -158,33 +216,39 @@ class Ledger:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._readiness.keep_probing)
-            async with trio.open_nursery() as shards:
-                for shard in self._shards:
-                    shards.start_soon(shard.run)
+            await self._group_commit.run()
             nursery.cancel_scope.cancel()
 
     def close(self) -> None:
         """Takes no more credits; `run` returns when those in flight are answered."""
         self._closing = True
         for shard in self._shards:
-            shard.inbox.close()
+            shard.close()
+        self._group_commit.close()
 
     def _shard(self, number: ShardId, accounts: Accounts) -> Shard:
         return Shard(
             number,
             accounts,
-            self._log,
-            self._clock,
-            self._readiness,
             inbox_limit=self._limits.inbox,
+            schedule=self._group_commit.schedule,
             rebuild=lambda shard: rebuild(shard, self._log, self._snapshots),
             on_restart=self._on_restart,
         )
 
     def _owner(self, user: UserId) -> Shard:
         if not self._shards:
-            raise ShuttingDown if self._closing else Recovering
+            raise self._absent()
         return self._shards[shard_of(user, self._shard_count)]
+
+    def _absent(self) -> Unavailable:
+        return ShuttingDown() if self._closing else Recovering()
+
+    def _accounts_nowait(self, user: UserId) -> Accounts:
+        accounts = self._owner(user).accounts
+        if accounts is None:
+            raise trio.WouldBlock
+        return accounts
 
     async def _accounts(self, user: UserId) -> Accounts:
         shard = self._owner(user)

@@ -29,10 +29,10 @@ class Clock(Protocol):
 
 
 class WriteAheadLog(Protocol):
-    async def append(self, batch: Batch) -> LogPosition:
-        """Returns when the batch is durable, with the position of the record that holds it.
+    async def append(self, batches: Sequence[Batch]) -> LogPosition:
+        """Returns when the batches are durable, with the position of the record that holds them.
 
-        Batches of several shards may share a record. A batch is in one record, whole.
+        They are in one record, all of them, whole; it may hold those of other calls as well.
 
         Raises:
             LogUnavailable: nothing was written, and nothing will be; a later append may succeed.

@@ -1,4 +1,4 @@
-"""The shard actor: one task that owns its users and serialises their credits."""
+"""The shard actor: it owns its users and serialises their credits."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -7,24 +7,21 @@ from typing import Final
 import trio
 
 from ledger_actors.accounts import Accounts
-from ledger_actors.credit import Credit
-from ledger_actors.entry import Batch, Entry
+from ledger_actors.credit import Outcome, Replayed, Submission
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import (
     CorruptStore,
-    IdempotencyKeyReused,
     LedgerError,
     LogFailed,
     LogUnavailable,
-    Refused,
     ShardRestarted,
 )
-from ledger_actors.identity import IdempotencyKey, ShardId, UserId
+from ledger_actors.identity import ShardId
 from ledger_actors.inbox import Inbox, InboxStatistics
-from ledger_actors.money import Micros, format_fixed
-from ledger_actors.ports import Clock, WriteAheadLog
-from ledger_actors.readiness import Readiness
 
 RESTART_DELAY_S_MAX: Final = 5.0
+LOOKED_UP_TOGETHER_MIN: Final = 32
+"""Requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +33,34 @@ class ShardStatistics:
 
 
 class Shard:
-    """One task, one inbox, the accounts of its users.
+    """One inbox, the accounts of its users, and one step after the other.
 
-    `run` takes everything that waits as one batch, stages it, awaits one append, applies, answers.
-    While an append is in flight the next batch gathers in the inbox: that is the group commit.
+    A step is `stage`, which takes everything that waits, then the log's append, then `commit` or
+    `abort`. While an append is in flight the next batch gathers in the inbox. `GroupCommit` makes
+    the steps of all shards, so that a commit wakes one task and not one for each shard.
     """
 
     def __init__(
         self,
         shard: ShardId,
         accounts: Accounts,
-        log: WriteAheadLog,
-        clock: Clock,
-        readiness: Readiness,
         *,
         inbox_limit: int,
+        schedule: Callable[["Shard"], None],
         rebuild: Callable[[ShardId], Awaitable[Accounts]],
         on_restart: Callable[[ShardId, Exception], None],
     ) -> None:
-        self.inbox = Inbox(inbox_limit)
         self._shard = shard
+        self._inbox = Inbox(inbox_limit)
         self._accounts: Accounts | None = accounts
         self._rebuilt = trio.Event()
-        self._log = log
-        self._clock = clock
-        self._readiness = readiness
+        self._schedule = schedule
+        self._scheduled = False
         self._rebuild = rebuild
         self._on_restart = on_restart
         self._restarts = 0
+        self._in_flight: Sequence[Submission] = ()
+        self._entries: list[Entry] = []
 
     @property
     def accounts(self) -> Accounts | None:
@@ -79,40 +76,85 @@ class Shard:
     def statistics(self) -> ShardStatistics:
         accounts = self._accounts
         return ShardStatistics(
-            inbox=self.inbox.statistics(),
+            inbox=self._inbox.statistics(),
             active_accounts=0 if accounts is None else accounts.active,
             unfolded_entries=0 if accounts is None else accounts.unfolded,
             restarts=self._restarts,
         )
 
-    async def run(self) -> None:
-        """Serves until the inbox is closed and empty.
+    def submit(self, submission: Submission) -> None:
+        """Hands the submission in.
 
-        A batch that raises costs the shard its memory, not its users their money: the accounts
-        are rebuilt from snapshot and log, and the other shards never notice.
+        Raises:
+            Overloaded, ShuttingDown: it was not taken in, and is not settled.
+        """
+        self._inbox.put(submission)
+        if not self._scheduled:
+            self._scheduled = True
+            self._schedule(self)
+
+    def close(self) -> None:
+        """Takes nothing more in; what waits is still served."""
+        self._inbox.close()
+
+    def stage(self, now: Timestamp) -> Batch | None:
+        """Takes everything that waits, and returns what of it is to be logged, stamped with now.
+
+        `commit`, `abort` or `fail` must follow; or nothing, where it returns None: then nothing is
+        to be logged, and everything is answered.
+        """
+        assert self._accounts is not None
+        assert not self._in_flight, "one step after the other"
+        many = self._inbox.waiting >= LOOKED_UP_TOGETHER_MIN
+        self._in_flight = self._inbox.take_all()
+        self._entries = self._accounts.stage(self._in_flight, now, many=many)
+        if self._entries:
+            return Batch(self._shard, self._entries)
+        self._accounts.abort()
+        self._settle()
+        return None
+
+    def commit(self, position: LogPosition) -> None:
+        """The log has what was staged, at that position: applies it, and answers."""
+        assert self._accounts is not None
+        self._accounts.commit(position, self._entries)
+        self._settle()
+
+    def abort(self, error: LogUnavailable) -> None:
+        """The log refused what was staged: leaves memory as the disk is, and answers."""
+        assert self._accounts is not None
+        self._accounts.abort()
+        staged = {id(entry) for entry in self._entries}
+        for submission in self._in_flight:
+            submission.outcomes = [
+                type(error)(str(error)) if id(_entry_of(outcome)) in staged else outcome
+                for outcome in submission.outcomes
+            ]
+            submission.uniform = False
+        self._settle()
+
+    def fail(self, error: LedgerError) -> None:
+        """Answers everything in flight with that error."""
+        failed, self._in_flight, self._entries = self._in_flight, (), []
+        for submission in failed:
+            if not submission.settled:
+                submission.fail(error)
+
+    def crash(self, defect: Exception) -> None:
+        """Costs the shard its memory: what it holds may be half a step. `restart` must follow."""
+        self._accounts = None
+        self._restarts += 1
+        self.fail(ShardRestarted())
+        self._on_restart(self._shard, defect)
+
+    async def restart(self) -> None:
+        """Rebuilds the accounts from snapshot and log. The other shards never notice.
 
         Raises:
             LogFailed, CorruptStore: there is nothing to rebuild from; the process must end.
         """
         failures = 0
-        while credits_ := await self.inbox.take_all():
-            accounts = await self.rebuilt_accounts()
-            try:
-                await self._serve(accounts, credits_)
-                failures = 0
-            except LogFailed as error:
-                _fail_unsettled(credits_, error)
-                raise
-            except Exception as error:
-                self._accounts = None
-                self._restarts += 1
-                _fail_unsettled(credits_, ShardRestarted())
-                self._on_restart(self._shard, error)
-                await self._restart(failures)
-                failures += 1
-
-    async def _restart(self, failures: int) -> None:
-        while True:
+        while self._accounts is None:
             # A shard that fails over and over must not starve the others of the processor.
             await trio.sleep(min(0.01 * 2**failures, RESTART_DELAY_S_MAX))
             try:
@@ -122,93 +164,21 @@ class Shard:
             except Exception as error:
                 self._on_restart(self._shard, error)
                 failures += 1
-            else:
-                rebuilt, self._rebuilt = self._rebuilt, trio.Event()
-                rebuilt.set()
-                return
+        rebuilt, self._rebuilt = self._rebuilt, trio.Event()
+        rebuilt.set()
+        self._go_on()
 
-    async def _serve(self, accounts: Accounts, credits_: Sequence[Credit]) -> None:
-        staging = _Staging(accounts)
-        for credit in credits_:
-            staging.take(credit, self._clock)
-        if not staging.staged:
-            staging.settle()
-            return
-        entries = [entry for _, entry in staging.staged]
-        try:
-            position = await self._log.append(Batch(self._shard, entries))
-        except LogUnavailable as error:
-            staging.settle()
-            self._readiness.lose(str(error))
-            _fail_unsettled(credits_, error)
-            return
-        self._readiness.regain()
-        accounts.apply(position, entries)
-        staging.settle()
-        for credit, entry in staging.staged:
-            credit.succeed(entry, replayed=False)
-        for credit, entry in staging.followers:
-            _answer_recorded(credit, entry)
+    def _settle(self) -> None:
+        for submission in self._in_flight:
+            submission.settle()
+        self._in_flight, self._entries = (), []
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._scheduled = not self._inbox.empty
+        if self._scheduled:
+            self._schedule(self)
 
 
-class _Staging:
-    """One batch on its way to the log."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self.staged: list[tuple[Credit, Entry]] = []
-        self.followers: list[tuple[Credit, Entry]] = []
-        """Retries of what is staged in the same batch: they share its outcome."""
-        self._accounts = accounts
-        self._opened: set[UserId] = set()
-        self._keys: dict[tuple[UserId, IdempotencyKey], Entry] = {}
-
-    def take(self, credit: Credit, clock: Clock) -> None:
-        """Stages the credit, or answers it where its outcome is known."""
-        try:
-            if credit.key is None or not self._is_repeated(credit, credit.key):
-                self._stage(credit, clock)
-        except (Refused, CorruptStore) as error:
-            # What is stored of one user says nothing against the others.
-            credit.fail(error)
-
-    def _is_repeated(self, credit: Credit, key: IdempotencyKey) -> bool:
-        recorded = self._accounts.recorded(credit.user, key)
-        if recorded is not None:
-            _answer_recorded(credit, recorded)
-            return True
-        leader = self._keys.get((credit.user, key))
-        if leader is not None:
-            self.followers.append((credit, leader))
-        return leader is not None
-
-    def _stage(self, credit: Credit, clock: Clock) -> None:
-        account = self._accounts.opened(credit.user)
-        self._opened.add(credit.user)
-        entry = account.stage(credit.amount, clock.now(), credit.key)
-        self.staged.append((credit, entry))
-        if credit.key is not None:
-            self._keys[credit.user, credit.key] = entry
-
-    def settle(self) -> None:
-        self._accounts.settle(self._opened)
-
-
-def _answer_recorded(credit: Credit, entry: Entry) -> None:
-    if entry.amount == credit.amount:
-        credit.succeed(entry, replayed=True)
-    else:
-        credit.fail(_key_reused(entry.amount))
-
-
-def _key_reused(amount: Micros) -> IdempotencyKeyReused:
-    return IdempotencyKeyReused(
-        f"this idempotency key was used before with the amount {format_fixed(amount)}; "
-        "use a new key for a new transaction"
-    )
-
-
-def _fail_unsettled(credits_: Sequence[Credit], error: LedgerError) -> None:
-    for credit in credits_:
-        if not credit.settled:
-            # Each waiter raises its own: a shared one would gather all their tracebacks.
-            credit.fail(type(error)(str(error)))
+def _entry_of(outcome: Outcome) -> object:
+    return outcome.entry if isinstance(outcome, Replayed) else outcome

@@ -30,8 +30,8 @@ class MemoryLog:
     def position(self) -> LogPosition:
         return LogPosition(self._first + len(self._records) - 1)
 
-    async def append(self, batch: Batch) -> LogPosition:
-        return await self._commit([batch])
+    async def append(self, batches: Sequence[Batch]) -> LogPosition:
+        return await self._commit(batches)
 
     async def probe(self) -> None:
         await self._commit([])

@@ -29,7 +29,7 @@ class LogStatistics:
 
 
 class _Request:
-    """One caller's wish. A batch to append, or nothing but a call to make."""
+    """One caller's wish. Batches to append, or nothing but a call to make."""
 
     __slots__ = ("batches", "call", "task")
 
@@ -68,8 +68,8 @@ class LmdbWriteAheadLog:
             self._store.reserved_bytes,
         )
 
-    async def append(self, batch: Batch) -> LogPosition:
-        position: LogPosition = await self._ask(_Request((batch,), None))
+    async def append(self, batches: Sequence[Batch]) -> LogPosition:
+        position: LogPosition = await self._ask(_Request(batches, None))
         return position
 
     async def probe(self) -> None:

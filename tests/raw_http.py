@@ -1,14 +1,17 @@
-"""One HTTP/1.1 request as exactly these bytes, on a connection of its own."""
+"""HTTP/1.1 requests as exactly these bytes: one on a connection of its own, or several on one."""
 
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterable
-from http.client import HTTPResponse
+from http.client import HTTPResponse, parse_headers
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 20.0
+PAUSE_S = 0.001
+"""Between two sends that the server is to read one by one."""
 
 Header = tuple[bytes, bytes]
 
@@ -100,3 +103,53 @@ def receive(connection: socket.socket, method: bytes = b"GET") -> Reply:
         response.begin()
         body = response.read()
         return Reply(response.status, body, {n.lower(): v for n, v in response.getheaders()})
+
+
+class Conversation:
+    """A connection on which several requests are sent, before or after their answers are read."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = connect(url)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # It reads ahead, so there can be only one.
+        self._answers = self._connection.makefile("rb")
+
+    def __enter__(self) -> "Conversation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answers.close()
+        self._connection.close()
+
+    def send(self, *pieces: bytes) -> None:
+        """Sends each piece for itself, as far as the server takes them."""
+        with contextlib.suppress(ConnectionError):
+            for number, piece in enumerate(pieces):
+                if number:
+                    time.sleep(PAUSE_S)
+                self._connection.sendall(piece)
+
+    def end(self) -> None:
+        """Sends no more, and goes on reading."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+
+    def receive(self, *, has_body: bool = True) -> Reply | None:
+        """The next answer, an interim one too; None when the server has closed the connection.
+
+        Args:
+            has_body: False for the answer to a HEAD.
+        """
+        try:
+            line = self._answers.readline()
+            if not line:
+                return None
+            assert line.startswith(b"HTTP/1.1 "), line
+            headers = {name.lower(): value for name, value in parse_headers(self._answers).items()}
+            assert "transfer-encoding" not in headers
+            length = int(headers.get("content-length", 0)) if has_body else 0
+            body = self._answers.read(length)
+        except ConnectionError:
+            return None
+        assert len(body) == length, f"the answer ends after {body!r}"
+        return Reply(int(line.split()[1]), body, headers)

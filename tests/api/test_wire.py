@@ -40,13 +40,13 @@ def test_any_segment_is_a_user_or_refused(segment: bytes) -> None:
 @given(amounts, st.sampled_from(["{}", "{}0", "{}e0", "{}E-0"]))
 def test_an_amount_is_read_exactly(amount: Micros, form: str) -> None:
     text = form.format(f"{amount // 10**6}.{amount % 10**6:06d}")
-    assert wire.decode_amount(f'{{"amount": {text}}}'.encode()) == amount
+    assert wire.decode_add(f'{{"amount": {text}}}'.encode()) == (amount, None)
 
 
 @given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
 def test_any_body_is_an_amount_or_refused(body: bytes) -> None:
     try:
-        amount = wire.decode_amount(body)
+        amount, _ = wire.decode_add(body)
     except (BadRequest, LedgerError):
         return
     assert 1 <= amount <= MICROS_MAX

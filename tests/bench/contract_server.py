@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
+import msgpack
 import trio
 from httptools import HttpRequestParser
 
@@ -46,6 +47,8 @@ class Fault(Enum):
     NO_LAST_PAGE = auto()
     """Answers the page after the last with the last."""
     NOT_READY = auto()
+    NO_BATCHES = auto()
+    """Knows no credits in bulk."""
     GIBBERISH = auto()
 
 
@@ -139,6 +142,8 @@ class ContractServer:
         return answer
 
     async def _route(self, request: Request) -> bytes:
+        if request.target == "/v1/credits:batch":
+            return await self._batch(request)
         path, _, query = request.target.partition("?")
         _, _, user, what = path.split("/")
         if request.method == "POST":
@@ -147,12 +152,31 @@ class ContractServer:
             amount = json.loads(
                 request.body, parse_int=micros_from_text, parse_float=micros_from_text
             )["amount"]
-            return await self._add(user, amount, request.headers["idempotency-key"])
+            return await self._add(user, amount, request.headers.get("idempotency-key"))
         if what == "balance":
             return self._balance(user)
         return self._history(user, int(query.removeprefix("page=")))
 
-    async def _add(self, user: str, amount: Micros, key: str) -> bytes:
+    async def _batch(self, request: Request) -> bytes:
+        if self.fault is Fault.NO_BATCHES:
+            return encoded(404, b"{}")
+        if request.headers["content-type"] == "application/msgpack":
+            batch = msgpack.unpackb(request.body)
+        else:
+            batch = json.loads(
+                request.body, parse_int=micros_from_text, parse_float=micros_from_text
+            )
+        lines = []
+        for credit in batch:
+            amount = credit.get("amount_micros") or credit["amount"]
+            answer = await self._add(credit["user"], amount, credit.get("idempotency_key"))
+            replayed = b"Idempotent-Replayed" in answer
+            lines.append('{"result":"%s"}\n' % ("replayed" if replayed else "created"))
+        return encoded(200, "".join(lines).encode())
+
+    async def _add(self, user: str, amount: Micros, key: str | None) -> bytes:
+        if key is None:
+            key = f"unnamed {self.adds_seen}"
         self.adds_seen += 1
         if (user, key) in self._under_way:
             self.meetings += 1

@@ -36,7 +36,7 @@ def folded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fold]:
         log = MemoryLog()
         snapshots = MemorySnapshots(log)
         for part in (entries[:10], entries[10:50], entries[50:]):
-            await log.append(Batch(ShardId(0), part))
+            await log.append([Batch(ShardId(0), part)])
             await snapshots.fold()
             snapshots.refresh()
         return snapshots

@@ -39,7 +39,7 @@ def batch(number: int, shard: int = 0, size: int = 1) -> Batch:
 
 async def test_what_was_appended_is_read_in_order(opened: Opener) -> None:
     async with opened() as log:
-        positions = [await log.append(batch(number)) for number in (1, 2, 3)]
+        positions = [await log.append([batch(number)]) for number in (1, 2, 3)]
         assert positions == [1, 2, 3]
         records = await log.read(BEGINNING, ALL)
         assert [record.position for record in records] == positions
@@ -49,7 +49,7 @@ async def test_what_was_appended_is_read_in_order(opened: Opener) -> None:
 async def test_reading_begins_behind_a_position_and_is_bounded_by_entries(opened: Opener) -> None:
     async with opened() as log:
         for number in range(1, 6):
-            await log.append(batch(number, size=10))
+            await log.append([batch(number, size=10)])
         records = await log.read(LogPosition(2), 15)
         assert [record.position for record in records] == [3, 4]
         assert await log.read(LogPosition(5), ALL) == []
@@ -57,9 +57,9 @@ async def test_reading_begins_behind_a_position_and_is_bounded_by_entries(opened
 
 async def test_what_was_appended_is_there_when_it_is_opened_again(opened: Opener) -> None:
     async with opened() as log:
-        await log.append(batch(1))
+        await log.append([batch(1)])
     async with opened() as log:
-        assert await log.append(batch(2)) == 2
+        assert await log.append([batch(2)]) == 2
         assert len(await log.read(BEGINNING, ALL)) == 2
 
 
@@ -68,7 +68,7 @@ async def test_concurrent_appends_are_all_there_each_once(opened: Opener) -> Non
         found: list[LogPosition] = []
 
         async def append(number: int) -> None:
-            found.append(await log.append(batch(number, shard=number)))
+            found.append(await log.append([batch(number, shard=number)]))
 
         async with trio.open_nursery() as nursery:
             for number in range(1, 65):
@@ -89,7 +89,7 @@ async def test_a_probe_leaves_a_record_without_batches(opened: Opener) -> None:
 async def test_a_cut_log_keeps_the_record_at_the_position_and_what_follows(opened: Opener) -> None:
     async with opened() as log:
         for number in range(1, 6):
-            await log.append(batch(number))
+            await log.append([batch(number)])
         await log.cut(before=LogPosition(3))
         with trio.fail_after(10):
             while True:
@@ -99,7 +99,7 @@ async def test_a_cut_log_keeps_the_record_at_the_position_and_what_follows(opene
                     break
                 await trio.sleep(0.01)
         assert [record.position for record in await log.read(LogPosition(3), ALL)] == [4, 5]
-        assert await log.append(batch(6)) == 6
+        assert await log.append([batch(6)]) == 6
     async with opened() as log:
         assert [record.position for record in await log.read(LogPosition(3), ALL)] == [4, 5, 6]
 
@@ -108,8 +108,8 @@ async def test_a_caller_that_is_cancelled_leaves_the_log_usable(opened: Opener) 
     async with opened() as log:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await log.append(batch(1))
-        await log.append(batch(2))
+            await log.append([batch(1)])
+        await log.append([batch(2)])
 
 
 class TestOnDisk:
@@ -117,7 +117,7 @@ class TestOnDisk:
         async with open_write_ahead_log(tmp_path) as log:
             async with trio.open_nursery() as nursery:
                 for shard in range(100):
-                    nursery.start_soon(log.append, batch(1, shard))
+                    nursery.start_soon(log.append, [batch(1, shard)])
             statistics = log.statistics()
             assert statistics.entries == 100
             assert statistics.commits < 100
@@ -126,7 +126,7 @@ class TestOnDisk:
         async with open_write_ahead_log(tmp_path) as log:
             before = log.statistics().reserved_bytes
             for number in range(1, 17):
-                await log.append(batch(number, size=200_000))
+                await log.append([batch(number, size=200_000)])
             assert log.statistics().reserved_bytes > before
         async with open_write_ahead_log(tmp_path) as log:
             assert len(await log.read(BEGINNING, ALL)) == 16
@@ -135,7 +135,7 @@ class TestOnDisk:
         async with open_write_ahead_log(tmp_path) as log:
             before = log.statistics().reserved_bytes
             for number in range(1, 101):
-                position = await log.append(batch(number, size=20_000))
+                position = await log.append([batch(number, size=20_000)])
                 await log.cut(before=position)
             assert log.statistics().reserved_bytes == before
 
@@ -143,34 +143,34 @@ class TestOnDisk:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with open_write_ahead_log(tmp_path) as log:
-            await log.append(batch(1))
+            await log.append([batch(1)])
 
             def no_room(*_: object) -> None:
                 raise DiskFull("no room")
 
             monkeypatch.setattr("persistence.environment.Environment.grow", no_room)
             with pytest.raises(LogUnavailable, match="no room"):
-                await log.append(batch(2, size=2_000_000))
-            assert await log.append(batch(2)) == 2
+                await log.append([batch(2, size=2_000_000)])
+            assert await log.append([batch(2)]) == 2
             monkeypatch.undo()
-            assert await log.append(batch(3, size=2_000_000)) == 3
+            assert await log.append([batch(3, size=2_000_000)]) == 3
             assert [record.position for record in await log.read(BEGINNING, ALL)] == [1, 2, 3]
 
     async def test_after_a_failed_commit_nothing_is_tried_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with open_write_ahead_log(tmp_path) as log:
-            await log.append(batch(1))
+            await log.append([batch(1)])
 
             def fail(*_: object) -> None:
                 raise OSError(5, "Input/output error")
 
             monkeypatch.setattr("persistence.log_store.LogStore._cut", fail)
             with pytest.raises(LogFailed, match="Input/output error"):
-                await log.append(batch(2))
+                await log.append([batch(2)])
             monkeypatch.undo()
             with pytest.raises(LogFailed):
-                await log.append(batch(2))
+                await log.append([batch(2)])
             with pytest.raises(LogFailed):
                 await log.read(BEGINNING, ALL)
 
@@ -181,7 +181,7 @@ class TestOnDisk:
 
         async def append(log: LmdbWriteAheadLog, shard: int) -> None:
             try:
-                await log.append(batch(1, shard))
+                await log.append([batch(1, shard)])
             except LogUnavailable as error:
                 errors.append(error)
 

@@ -1,0 +1,148 @@
+"""The HTTP side of the server, put together: listener, TLS, fast lane, Hypercorn, application."""
+
+import logging
+import resource
+import socket
+import ssl
+import sys
+from typing import Final
+
+import structlog
+import trio
+from hypercorn.config import Config
+
+from api.app import create_app
+from api.fast_lane import FastLane
+from api.handlers import Handlers
+from api.hypercorn_server import READ_BYTES_MAX, HypercornServer
+from api.settings import Settings
+from api.tls import TlsSocket, tls_context
+from ledger_actors.ledger import Ledger
+from persistence.errors import StoreError
+
+OTHER_FILES: Final = 64
+"""Open files beside connections: of the store, of epoll, of the snapshotter."""
+
+events = structlog.stdlib.get_logger("bitburst")
+
+
+class Listener:
+    """Where the server listens, and how."""
+
+    def __init__(self, settings: Settings) -> None:
+        """
+        Raises:
+            StoreError: the address, or what TLS needs, cannot be used.
+        """
+        self.tls = _tls(settings)
+        _allow_connections(settings.connections_max)
+        self.socket = _listen(settings.host, settings.port)
+
+    @property
+    def url(self) -> str:
+        host, port = self.socket.getsockname()[:2]
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+async def serve_http(
+    ledger: Ledger, listener: Listener, settings: Settings, stop: trio.Event
+) -> None:
+    """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
+    handlers = Handlers(ledger)
+    app = create_app(
+        handlers,
+        body_bytes_max=settings.body_bytes_max,
+        bulk_bytes_max=settings.bulk_bytes_max,
+        request_timeout_s=settings.request_timeout_s,
+    )
+    hypercorn = HypercornServer(
+        app, _hypercorn_config(settings), settings.request_timeout_s, listener.tls
+    )
+    if settings.server == "hypercorn":
+        await hypercorn.serve(listener.socket, stop)
+    else:
+        await _serve_lane(handlers, hypercorn, listener, settings, stop)
+    ledger.close()
+
+
+async def _serve_lane(
+    handlers: Handlers,
+    hypercorn: HypercornServer,
+    listener: Listener,
+    settings: Settings,
+    stop: trio.Event,
+) -> None:
+    async with trio.open_nursery() as nursery:
+
+        def hand_over(taken: socket.socket | TlsSocket, received: bytes) -> None:
+            nursery.start_soon(hypercorn.take, taken, received)
+
+        lane = FastLane(
+            listener.socket,
+            handlers,
+            hand_over,
+            lambda: hypercorn.connections,
+            body_bytes_max=settings.body_bytes_max,
+            bulk_bytes_max=settings.bulk_bytes_max,
+            connections_max=settings.connections_max,
+            request_timeout_s=settings.request_timeout_s,
+            keep_alive_s=settings.keep_alive_s,
+            tls=listener.tls,
+        )
+        nursery.start_soon(lane.serve)
+        await stop.wait()
+        lane.stop()
+        await hypercorn.finish()
+        nursery.cancel_scope.deadline = trio.current_time() + settings.shutdown_s
+
+
+def _hypercorn_config(settings: Settings) -> Config:
+    config = Config()
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.keep_alive_timeout = settings.keep_alive_s
+    # Hypercorn would close a connection after so many without announcing it: the caller of the
+    # next request could not know whether it arrived.
+    config.keep_alive_max_requests = sys.maxsize
+    # What it reads at once: whether a head is too long must not depend on how it arrives.
+    config.h11_max_incomplete_size = READ_BYTES_MAX
+    config.graceful_timeout = settings.shutdown_s
+    return config
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=_family(host), backlog=1024)
+    except OSError as error:
+        # socket adds to the reason what is said here already.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise StoreError(f"cannot listen on {host} port {port}: {reason}") from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None and settings.tls_key is None:
+        return None
+    if settings.tls_certificate is None or settings.tls_key is None:
+        raise StoreError("TLS needs both --tls-certificate and --tls-key")
+    return tls_context(settings.tls_certificate, settings.tls_key)
+
+
+def _allow_connections(connections_max: int) -> None:
+    """Raises the limit of open files, as far as it may be, so that so many connections fit."""
+    wanted = connections_max + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        events.warning(
+            "fewer connections than allowed will fit", open_files_max=hard, wanted=wanted
+        )

@@ -1,0 +1,363 @@
+"""One connection of the fast lane: bytes in, answers out, in order.
+
+It never waits. The lane calls it when its socket is ready, and handlers call back with answers.
+"""
+
+import socket
+from collections import deque
+from select import EPOLLIN, EPOLLOUT
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from api.handlers import CLOSE, JSON_ONLY, Answer, answer_message
+from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
+from api.problems import RETRY_AFTER_S
+from api.tls import TlsSocket
+
+if TYPE_CHECKING:
+    from api.fast_lane import FastLane
+
+RECEIVE_BYTES: Final = 16_384
+RECEIVE_BODY_BYTES_MAX: Final = 1_048_576
+PIPELINED_MAX: Final = 128
+"""Requests of one connection that may wait for their answers; then no more is read from it."""
+BUFFERED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of all bodies together that have not all come; one more is refused (503)."""
+GET: Final = ord("G")
+_JSON_LINE: Final = b"content-type: application/json\r\n"
+
+
+class _Slot:
+    """The place of one answer in the order of a connection's answers."""
+
+    __slots__ = ("_connection", "answer")
+
+    def __init__(self, connection: "LaneConnection") -> None:
+        self._connection = connection
+        self.answer: bytes | None = None
+
+    def fill(self, answer: Answer) -> None:
+        self.answer = self._connection.encode(answer)
+        self._connection.advance()
+
+
+class LaneConnection:
+    """See the module. `since` is when it last began to wait for its peer."""
+
+    __slots__ = (
+        "_buffer",
+        "_ended",
+        "_expecting",
+        "_head",
+        "_lane",
+        "_leaving",
+        "_missing",
+        "_out",
+        "_parts",
+        "_paused",
+        "_reader",
+        "_slots",
+        "_socket",
+        "_unsent",
+        "_wanted",
+        "dirty",
+        "fd",
+        "since",
+    )
+
+    def __init__(self, lane: "FastLane", accepted: socket.socket | TlsSocket) -> None:
+        self.fd = accepted.fileno()
+        self.since = lane.now
+        self.dirty = False
+        """It is in the lane's list of those that have something to send."""
+        self._lane = lane
+        self._socket = accepted
+        self._reader = HeadReader()
+        self._buffer = b""
+        """Received, and not yet understood."""
+        self._expecting: PlainRequest | None = None
+        """A request whose body has not all come."""
+        self._head = b""
+        self._parts: list[bytes] = []
+        self._missing = 0
+        self._slots: deque[_Slot] = deque()
+        self._out: list[bytes] = []
+        self._unsent = b""
+        self._ended = False
+        """Nothing more is read: the peer has sent all, or the lane is stopping."""
+        self._leaving = False
+        """It goes to Hypercorn with what is in the buffer, once what came before is answered."""
+        self._paused = False
+        """What is in the buffer has to wait until all before it is answered."""
+        self._wanted = EPOLLIN
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._slots)
+
+    @property
+    def idle(self) -> bool:
+        """Neither side owes the other anything."""
+        return not (self._slots or self._buffer or self._expecting or self._unsent or self._out)
+
+    @property
+    def waits_for_peer(self) -> bool:
+        """The peer has begun a request, or has to take an answer."""
+        return bool(self._unsent) or (
+            not self._slots and (bool(self._buffer) or self._expecting is not None)
+        )
+
+    def readable(self) -> None:
+        """Takes what the peer has sent, and begins what it asks for."""
+        size = RECEIVE_BYTES
+        if self._expecting is not None:
+            size = min(max(self._missing, size), RECEIVE_BODY_BYTES_MAX)
+        try:
+            received = self._socket.recv(size)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if not received:
+            self._end_of_input()
+        elif self._expecting is not None:
+            self._take_body(received)
+        else:
+            self._take(self._buffer + received if self._buffer else received)
+
+    def advance(self) -> None:
+        """Puts the answers that are ready, and next in order, on their way."""
+        slots, out = self._slots, self._out
+        while slots:
+            answer = slots[0].answer
+            if answer is None:
+                break
+            out.append(answer)
+            slots.popleft()
+        if out and not self.dirty:
+            self.dirty = True
+            self._lane.note_dirty(self)
+
+    def flush(self) -> None:
+        """Sends what is ready; what the peer does not take now waits until its socket is ready."""
+        self.dirty = False
+        if self.fd < 0:
+            return
+        if self._out:
+            out = self._out
+            data = self._unsent + b"".join(out) if self._unsent or len(out) > 1 else out[0]
+            self._out = []
+        else:
+            data = self._unsent
+        if data:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.close()
+                return
+            self._unsent = data[sent:]
+            if self._unsent:
+                if sent:
+                    self.since = self._lane.now
+                self._listen()
+                return
+        if self._paused or self._leaving or self._ended or self._wanted != EPOLLIN:
+            self._go_on()
+
+    def end(self) -> None:
+        """Reads nothing more; closes once what is in flight is answered."""
+        self._ended = True
+        if not (self._leaving or self._paused):
+            self._buffer = b""
+        self._forget_body()
+        self._go_on()
+
+    def _end_of_input(self) -> None:
+        """The peer has said all: what it left unfinished is Hypercorn's to refuse."""
+        if self._expecting is not None:
+            unfinished = self._head + b"".join(self._parts)
+            self._forget_body()
+            self._leave(unfinished)
+        elif self._buffer and not self._paused:
+            self._leave(self._buffer)
+        else:
+            self.end()
+
+    def refuse_slow(self) -> None:
+        """Closes, and says why to a peer that has not taken too long to take an answer."""
+        if not self._unsent:
+            slow = answer_message(408, "the request takes too long to arrive")
+            self._out.append(self.encode(Answer(slow.status, slow.body, (*slow.headers, CLOSE))))
+            self._forget_body()
+            self._buffer = b""
+            self.flush()
+        self.close()
+
+    def close(self) -> None:
+        """Closes at once. May be repeated."""
+        if self.fd < 0:
+            return
+        self._forget_body()
+        self._lane.forget(self)
+        self.fd = -1
+        self._socket.close()
+
+    def encode(self, answer: Answer) -> bytes:
+        body = answer.body
+        if answer.headers is JSON_ONLY:
+            lines = _JSON_LINE
+        else:
+            lines = b"".join(
+                b"%b: %b\r\n" % (name.lower().encode(), value.encode())
+                for name, value in answer.headers
+            )
+        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
+            answer.status,
+            lines,
+            len(body),
+            self._lane.date_and_end,
+            body,
+        )
+
+    def _take(self, data: bytes) -> None:
+        """Begins every request that has come whole, and keeps the rest."""
+        reader = self._reader
+        start = 0
+        begun, self._buffer = bool(self._buffer), b""
+        while start < len(data):
+            if self._slots and (data[start] == GET or len(self._slots) >= PIPELINED_MAX):
+                # A read sees what the requests before it on its connection have done.
+                self._buffer, self._paused = data[start:], True
+                self._listen()
+                return
+            end = data.find(HEAD_END, start)
+            if end < 0:
+                rest = data[start:]
+                if not may_become_plain(rest):
+                    self._leave(rest)
+                elif start or not begun:
+                    self.since = self._lane.now
+                self._buffer = rest
+                return
+            body_start = end + len(HEAD_END)
+            request = reader.read(data[start:body_start])
+            if request is None or request.length > self._lane.length_max(request.route):
+                self._leave(data[start:])
+                return
+            body_end = body_start + request.length
+            if body_end > len(data):
+                self._expect(request, data[start:body_start], data[body_start:])
+                return
+            body = data[body_start:body_end]
+            if body:
+                reader.pass_body(body)
+            if not self._begin(request, body):
+                self._leave(data[start:])
+                return
+            start = body_end
+        self.since = self._lane.now
+
+    def _take_body(self, received: bytes) -> None:
+        request = self._expecting
+        assert request is not None
+        self._parts.append(received)
+        self._missing -= len(received)
+        if self._missing > 0:
+            return
+        data = b"".join(self._parts)
+        body = data[: request.length]
+        self._forget_body()
+        self._reader.pass_body(body)
+        self._begin(request, body)
+        if len(data) > request.length:
+            self._take(data[request.length :])
+        else:
+            self.since = self._lane.now
+
+    def _begin(self, request: PlainRequest, body: bytes) -> bool:
+        """Hands the request to its handler; False where that would have to wait."""
+        lane = self._lane
+        route = request.route
+        if route is Route.ADD or route is Route.BULK:
+            slot = _Slot(self)
+            self._slots.append(slot)
+            if route is Route.ADD:
+                lane.handlers.add_nowait(
+                    request.user, request.content_type, request.idempotency_keys, body, slot.fill
+                )
+            else:
+                lane.handlers.bulk_nowait(
+                    request.content_type, request.idempotency_keys, body, slot.fill
+                )
+            return True
+        try:
+            if route is Route.BALANCE:
+                answer = lane.handlers.balance_nowait(request.user)
+            elif route is Route.HISTORY:
+                answer = lane.handlers.history_nowait(request.user, request.page)
+            elif route is Route.HEALTHZ:
+                answer = lane.handlers.healthz()
+            else:
+                answer = lane.handlers.readyz()
+        except trio.WouldBlock:
+            return False
+        self._answer(answer)
+        return True
+
+    def _answer(self, answer: Answer) -> None:
+        slot = _Slot(self)
+        self._slots.append(slot)
+        slot.fill(answer)
+
+    def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
+        if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
+            self._answer(answer_message(503, "too many bodies are under way", RETRY_AFTER_S))
+            self.end()
+            return
+        self._expecting, self._head = request, head
+        self._parts = [part]
+        self._missing = request.length - len(part)
+        self._lane.buffered_bytes += request.length
+        self.since = self._lane.now
+
+    def _leave(self, rest: bytes) -> None:
+        self._buffer = rest
+        self._leaving = True
+        self._go_on()
+
+    def _forget_body(self) -> None:
+        if self._expecting is not None:
+            self._lane.buffered_bytes -= self._expecting.length
+            self._expecting, self._parts = None, []
+
+    def _go_on(self) -> None:
+        """What follows once nothing is waiting to be sent, or less is in flight."""
+        if not (self._unsent or self._out):
+            if self._paused and not self._slots:
+                self._paused = False
+                self._take(self._buffer)
+            if self.fd >= 0 and not self._slots and not self._out:
+                if self._leaving:
+                    self._lane.hand_over(self, self._socket, self._buffer)
+                    return
+                if self._ended:
+                    self.close()
+                    return
+        if self.fd >= 0:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Asks for what it can take: no more requests while answers wait for the peer."""
+        if self._unsent:
+            wanted = EPOLLOUT
+        elif self._ended or self._leaving or self._paused:
+            wanted = 0
+        else:
+            wanted = EPOLLIN
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._lane.listen(self, wanted)

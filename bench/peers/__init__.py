@@ -1,0 +1,1 @@
+"""What BitBurst is compared with, and BitBurst itself, each started and ended by the bench."""

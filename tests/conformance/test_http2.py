@@ -1,0 +1,287 @@
+"""HTTP/2 with prior knowledge, on the port of HTTP/1.1: answered, and no way to end the server."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from agreement import ONE, comparable
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
+from raw_http import Conversation, Reply, balance, connect
+
+from bench.server_process import ServerProcess
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+RESET = Reply(0, b"reset", {})
+TERMINATED = Reply(0, b"terminated", {})
+TIMEOUT_S = 5.0
+
+Request = tuple[bytes, bytes, bytes | None]
+"""Method, path, body."""
+
+
+@pytest.fixture(params=["hypercorn", "fast-lane"])
+def server(request: pytest.FixtureRequest, servers: Mapping[str, ServerProcess]) -> Iterator[str]:
+    if request.param not in servers:
+        pytest.skip("there is no such kind of server")
+    chosen = servers[request.param]
+    start = len(chosen.output())
+    yield chosen.url
+    assert "Traceback" not in chosen.output()[start:]
+    assert balance(chosen.url, "nobody").message == "User nobody has a balance of $0.000000"
+
+
+class Client:
+    """A connection that sends what it is told to, valid or not."""
+
+    def __init__(self, url: str, *, cut: int = 0) -> None:
+        """
+        Args:
+            cut: how many bytes of the preface are in a send of their own.
+        """
+        self._socket = connect(url)
+        self._socket.settimeout(TIMEOUT_S)
+        self._h2 = H2Connection(
+            H2Configuration(
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self._h2.initiate_connection()
+        begin = self._h2.data_to_send()
+        self._socket.sendall(begin[:cut])
+        if cut:
+            # Long enough for it to be read for itself.
+            time.sleep(0.01)
+        self._socket.sendall(begin[cut:])
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, *requests: Request, more: Sequence[tuple[bytes, bytes]] = ()) -> list[Reply]:
+        """Sends all requests, then reads their answers."""
+        streams = [self.begin(*request, more=more) for request in requests]
+        return self.receive(*streams)
+
+    def begin(
+        self,
+        method: bytes,
+        path: bytes,
+        body: bytes | None = None,
+        *,
+        more: Sequence[tuple[bytes, bytes]] = (),
+        ended: bool = True,
+    ) -> int:
+        stream = self._h2.get_next_available_stream_id()
+        headers = [(b":method", method), (b":authority", b"a")]
+        if path:
+            headers += [(b":scheme", b"http"), (b":path", path)]
+        headers += more
+        self._h2.send_headers(stream, headers, end_stream=body is None and ended)
+        if body is not None:
+            self._h2.send_data(stream, body, end_stream=True)
+        self._socket.sendall(self._h2.data_to_send())
+        return stream
+
+    def finish(self, stream: int, body: bytes) -> None:
+        self._h2.send_data(stream, body, end_stream=True)
+        self._socket.sendall(self._h2.data_to_send())
+
+    def receive(self, *streams: int) -> list[Reply]:
+        found = {stream: Reply(0, b"", {}) for stream in streams}
+        open_streams = set(streams)
+        while open_streams:
+            data = self._socket.recv(65_536)
+            for event in self._h2.receive_data(data) if data else [ConnectionTerminated()]:
+                if isinstance(event, ConnectionTerminated):
+                    return [TERMINATED]
+                if isinstance(event, ResponseReceived):
+                    headers = {name.decode(): value.decode() for name, value in event.headers}
+                    status = int(headers.pop(":status"))
+                    found[event.stream_id] = Reply(status, b"", headers)
+                elif isinstance(event, DataReceived):
+                    reply = found[event.stream_id]
+                    found[event.stream_id] = reply._replace(body=reply.body + event.data)
+                elif isinstance(event, StreamReset):
+                    found[event.stream_id] = RESET
+                    open_streams.discard(event.stream_id)
+                elif isinstance(event, StreamEnded):
+                    open_streams.discard(event.stream_id)
+            self._socket.sendall(self._h2.data_to_send())
+        return [comparable(reply) or reply for reply in found.values()]
+
+
+def message(status: int, text: str) -> Reply:
+    body = b'{"Message":"%s"}' % text.encode()
+    length = str(len(body))
+    return Reply(status, body, {"content-length": length, "content-type": "application/json"})
+
+
+def add_of(user: str, body: bytes = ONE) -> Request:
+    return b"POST", f"/users/{user}/add".encode(), body
+
+
+def balance_of(user: str) -> Request:
+    return b"GET", f"/users/{user}/balance".encode(), None
+
+
+def has(user: str, amount: str) -> Reply:
+    return message(200, f"User {user} has a balance of ${amount}")
+
+
+def added(user: str) -> Reply:
+    return message(200, f"Transaction of $1.000000 added for user {user}")
+
+
+def test_an_add_and_a_balance_are_answered(server: str, user: str) -> None:
+    with Client(server) as client:
+        assert client.ask(add_of(user)) == [added(user)]
+        assert client.ask(balance_of(user)) == [has(user, "1.000000")]
+
+
+def test_many_streams_at_once_are_answered(server: str, user: str) -> None:
+    with Client(server) as client:
+        assert client.ask(*[add_of(user)] * 50) == [added(user)] * 50
+        assert client.ask(balance_of(user)) == [has(user, "50.000000")]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 14, 15, 16, 17, 18, 19, 23, 24, 30])
+def test_the_preface_may_be_cut_anywhere(server: str, user: str, cut: int) -> None:
+    with Client(server, cut=cut) as client:
+        assert client.ask(add_of(user), balance_of("nobody")) == [
+            added(user),
+            has("nobody", "0.000000"),
+        ]
+
+
+def test_a_key_counts_over_both_versions(server: str, user: str) -> None:
+    with Client(server) as client:
+        ask = partial(client.ask, add_of(user), more=[(b"idempotency-key", b"key")])
+
+        assert [reply.headers.get("idempotent-replayed") for reply in ask() + ask()] == [
+            None,
+            "true",
+        ]
+    assert balance(server, user).message == f"User {user} has a balance of $1.000000"
+
+
+def test_what_is_not_there_is_not_found(server: str) -> None:
+    with Client(server) as client:
+        assert client.ask((b"GET", b"/", None)) == [message(404, "there is nothing at this path")]
+
+
+def test_a_method_that_is_not_allowed_is_refused(server: str) -> None:
+    with Client(server) as client:
+        assert client.ask((b"DELETE", b"/users/u/balance", None)) == [
+            Reply(405, b"", {"content-length": "0", "allow": "GET, HEAD"})
+        ]
+
+
+def test_a_body_that_is_too_large_is_refused_and_the_connection_stays(
+    server: str, user: str
+) -> None:
+    with Client(server) as client:
+        begun = client.begin(
+            b"POST", b"/users/u/add", more=[(b"content-length", b"70000")], ended=False
+        )
+
+        assert client.receive(begun) == [message(413, "the body must be at most 65536 bytes")]
+        assert client.ask(add_of(user)) == [added(user)]
+
+
+@pytest.mark.parametrize("path", [b"/nothing", b"/users/u/balance"])
+def test_a_body_that_comes_after_its_answer_is_dropped(server: str, user: str, path: bytes) -> None:
+    with Client(server) as client:
+        begun = client.begin(b"POST", path, ended=False)
+        assert client.receive(begun)[0].status in (404, 405)
+        client.finish(begun, ONE)
+
+        assert client.ask(add_of(user)) == [added(user)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        (b"GET", b"/users/\xc3\xbc/balance", None),
+        (b"GET", b"/users/\xff/balance", None),
+        (b"G\xff", b"/users/u/balance", None),
+        (b"CONNECT", b"", None),
+    ],
+)
+def test_a_request_that_cannot_be_read_ends_its_stream_alone(
+    server: str, user: str, request_: Request
+) -> None:
+    with Client(server) as client:
+        assert client.ask(request_) == [RESET]
+        assert client.ask(add_of(user)) == [added(user)]
+
+
+def test_a_websocket_over_a_stream_is_not_opened(server: str, user: str) -> None:
+    with Client(server) as client:
+        upgrade = [(b":protocol", b"websocket"), (b"sec-websocket-version", b"13")]
+
+        assert client.ask((b"CONNECT", b"/users/u/balance", None), more=upgrade) == [RESET]
+        assert client.ask(add_of(user)) == [added(user)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"content-length", b"50"),
+        (b"content-length", b"x"),
+        (b"transfer-encoding", b"chunked"),
+        (b"connection", b"close"),
+        (b"Upper-Case", b"x"),
+    ],
+)
+def test_a_request_that_breaks_the_protocol_ends_its_connection(
+    server: str, user: str, header: tuple[bytes, bytes]
+) -> None:
+    with Client(server) as client:
+        assert client.ask(add_of(user), more=[header]) == [TERMINATED]
+    assert balance(server, user).message == f"User {user} has a balance of $0.000000"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        PREFACE[:-6] + b"XX\r\n\r\n",
+        PREFACE + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        PREFACE + b"\xff" * 100,
+        PREFACE + b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x05\x01\x05\0\0\0\x01\xff\xff\xff\xff\xff",
+    ],
+)
+def test_garbage_behind_the_preface_ends_its_connection(server: str, garbage: bytes) -> None:
+    with connect(server) as connection, contextlib.suppress(ConnectionError):
+        connection.settimeout(TIMEOUT_S)
+        connection.sendall(garbage)
+        # It may be the begin of a frame.
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65_536):
+            pass
+
+
+def test_an_idle_connection_is_closed_after_a_while(tmp_path: Path) -> None:
+    hasty = ("--keep-alive-s", "0.1")
+    with ServerProcess(tmp_path / "data", *hasty) as server, connect(server.url) as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.sendall(PREFACE)
+        while connection.recv(65_536):
+            pass
+
+
+def test_a_client_that_leaves_takes_nothing_with_it(server: str, user: str) -> None:
+    for _ in range(20):
+        with Client(server) as client:
+            client.begin(*add_of(user), ended=False)
+    with Conversation(server) as conversation:
+        conversation.send(PREFACE[:20])
