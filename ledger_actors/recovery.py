@@ -1,6 +1,8 @@
 """From a snapshot and the log's tail to accounts that can serve."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,21 +42,16 @@ async def recover(
     accounts = [Accounts(snapshots) for _ in range(shards)]
     position = snapshots.position
     entries = 0
-    while records := await log.read(position, ENTRIES_PER_READ):
-        for record in records:
-            for batch in record.batches:
-                # All users of a batch are of its shard, so one tells whether the number of shards
-                # is still the one that the record was written with.
-                if shard_of(batch.entries[0].user, shards) != batch.shard:
-                    raise CorruptStore(
-                        f"log record at position {record.position} has a batch of shard "
-                        f"{batch.shard} that is none of a store with {shards} shards"
-                    )
-                _apply(accounts[batch.shard], record, batch)
-                entries += len(batch.entries)
-        position = records[-1].position
-        progress(position)
-        await trio.lowlevel.checkpoint()
+    with _cycles_left_alone():
+        while records := await log.read(position, ENTRIES_PER_READ):
+            for record in records:
+                for batch in record.batches:
+                    _check_shard(record, batch, shards)
+                    _apply(accounts[batch.shard], record, batch)
+                    entries += len(batch.entries)
+            position = records[-1].position
+            progress(position)
+            await trio.lowlevel.checkpoint()
     return accounts, Recovered(snapshots.position, position, entries)
 
 
@@ -94,8 +91,33 @@ async def _tail(
     return tail
 
 
+def _check_shard(record: Record, batch: Batch, shards: int) -> None:
+    # All users of a batch are of its shard, so one tells whether the number of shards is still the
+    # one that the record was written with.
+    if shard_of(batch.entries[0].user, shards) != batch.shard:
+        raise CorruptStore(
+            f"log record at position {record.position} has a batch of shard {batch.shard} "
+            f"that is none of a store with {shards} shards"
+        )
+
+
 def _apply(accounts: Accounts, record: Record, batch: Batch) -> None:
     try:
         accounts.apply(record.position, batch.entries)
     except CorruptStore as error:
         raise CorruptStore(f"log record at position {record.position}: {error}") from None
+
+
+@contextmanager
+def _cycles_left_alone() -> Iterator[None]:
+    """Keeps the garbage collector from going through the tail again and again while it grows.
+
+    There are no cycles in it, and that takes as long as the replay itself.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -6,7 +6,7 @@ import lmdb
 
 from ledger_actors.entry import BEGINNING, LogPosition
 from ledger_actors.errors import CorruptStore, LogCut
-from persistence.record import NO_DIGEST, StoredRecord, decode, key_of, position_of
+from persistence.record import NO_DIGEST, StoredRecord, checked, decode, key_of, position_of
 
 
 def first_position(transaction: "lmdb.Transaction[bytes]") -> LogPosition:
@@ -33,7 +33,8 @@ def digest_at(transaction: "lmdb.Transaction[bytes]", position: LogPosition) -> 
     value = transaction.get(key_of(position))
     if value is None:
         raise LogCut(f"the log does not hold position {position}")
-    return decode(position, value).digest
+    _, digest = checked(position, value)
+    return digest
 
 
 def read_after(

@@ -67,8 +67,8 @@ class RecordEncoder:
         return body + digest, digest
 
 
-def decode(position: LogPosition, value: bytes) -> StoredRecord:
-    """The record that is stored under that position.
+def checked(position: LogPosition, value: bytes) -> tuple[bytes, bytes]:
+    """The digests of the record before the one stored under that position, and of itself.
 
     Raises:
         CorruptStore: it is not what was written there.
@@ -86,6 +86,15 @@ def decode(position: LogPosition, value: bytes) -> StoredRecord:
         )
     if written_position != position:
         raise CorruptStore(f"log record at position {position} was written at {written_position}")
+    return previous, digest
+
+
+def decode(position: LogPosition, value: bytes) -> StoredRecord:
+    """The record that is stored under that position.
+
+    Raises: as `checked`.
+    """
+    previous, digest = checked(position, value)
     try:
         batches = _unpack(memoryview(value)[_HEADER.size : -DIGEST_BYTES])
     except msgspec.DecodeError as error:

@@ -11,16 +11,17 @@ One tree, sorted by kind and then by user:
 
 A history lies in blocks: entries 1 to 16, 17 to 32 and so on. A block is written once, when it is
 full. The newest entries, which fill none yet, are the tail of the account, packed as they are in a
-block. A key has a row of its own, a request, from when its entry is in a block; before, it is found
-in the tail. So whatever comes for a user changes one row, and every sixteenth time a few more.
+block. So a fold changes one row of each user that it meets, however many entries it has for it, and
+adds a request for each key.
 
 Digest and checksum are BLAKE2b (RFC 7693). The digest is a chain over the blocks; the checksum is
-over the account's key and the rest of its value. They hold every amount, time, key and reference of
-the history, in order, so a snapshot shows by itself, long after its log was cut, that nothing in it
-was changed or lost. Neither depends on how many entries were folded at a time.
+over the account's key and the rest of its value. Together they hold every amount, time, key and
+reference of the history, in order, and the requests follow from it. So a snapshot shows by itself,
+long after its log was cut, that nothing in it was changed or lost. Neither depends on how many
+entries were folded at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple
@@ -49,8 +50,9 @@ _BLOCK_NUMBER: Final = Struct(">Q")
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int]).decode
 _unpack_number = msgspec.msgpack.Decoder(int).decode
-_Fields = tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]
-_unpack_array = msgspec.msgpack.Decoder(list[_Fields]).decode
+_unpack_entries = msgspec.msgpack.Decoder(
+    list[tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]]
+).decode
 
 
 class Head(NamedTuple):
@@ -104,7 +106,9 @@ def block_key(user: UserId, block: int) -> bytes:
 
 
 def request_key(user: UserId, key: IdempotencyKey) -> bytes:
-    return user_prefix(REQUEST, user) + key.encode()
+    # Looked up by the ten thousand: one format is a quarter quicker than prefix and rest.
+    encoded = user.encode()
+    return b"\3%c%b%b" % (len(encoded), encoded, key.encode())
 
 
 def user_of(key: bytes) -> UserId:
@@ -200,6 +204,10 @@ def unpack_tail(user: UserId, account: StoredAccount) -> Sequence[Entry]:
     return _unpack(user, account.entries - count, count, _array(count, account.tail))
 
 
+def pack_request(number: int) -> bytes:
+    return _pack(number)
+
+
 def unpack_request(user: UserId, value: bytes) -> int:
     """
     Raises:
@@ -211,34 +219,15 @@ def unpack_request(user: UserId, value: bytes) -> int:
         raise _unreadable(f"a request of user {user!r}", value) from None
 
 
-def pack_requests(user: UserId, block: int, value: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of the requests that made the entries of a block.
-
-    Raises:
-        CorruptStore: the block is not what was written.
-    """
-    prefix = user_prefix(REQUEST, user)
-    before = block * BLOCK_ENTRIES
-    for number, fields in enumerate(_unpack_fields(user, before, BLOCK_ENTRIES, value), before + 1):
-        key = fields[2]
-        if key is not None:
-            yield prefix + key.encode(), _pack(number)
-
-
 def _unpack(user: UserId, before: int, count: int, value: bytes) -> Sequence[Entry]:
     """So many entries, the first of them the one behind entry `before`."""
-    fields = _unpack_fields(user, before, count, value)
-    return [Entry(user, number, *rest) for number, rest in enumerate(fields, before + 1)]
-
-
-def _unpack_fields(user: UserId, before: int, count: int, value: bytes) -> list[_Fields]:
     try:
-        fields = _unpack_array(value)
+        fields = _unpack_entries(value)
     except msgspec.DecodeError:
         fields = []
     if len(fields) != count:
         raise _unreadable(f"entries of user {user!r} behind entry {before}", value)
-    return fields
+    return [Entry(user, number, *rest) for number, rest in enumerate(fields, before + 1)]
 
 
 def _array(count: int, packed: bytes) -> bytes:

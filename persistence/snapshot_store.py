@@ -17,7 +17,7 @@ from persistence.environment import (
     open_for_reading,
     trusted_to_be_readable,
 )
-from persistence.folding import fold_rows
+from persistence.folding import FoldedRows
 from persistence.snapshot_format import (
     BLOCK_ENTRIES,
     HEAD_KEY,
@@ -38,9 +38,6 @@ from persistence.snapshot_format import (
 BYTES_PER_ENTRY: Final = 256
 """What one more entry may take in the worst case, a guess for how far to grow."""
 
-SEEN_MAX: Final = 10_000
-"""Accounts that a view remembers, unpacked: as many as one bulk may touch."""
-
 
 class SnapshotView:
     """`ledger_actors.ports.SnapshotStore` over one read transaction.
@@ -52,14 +49,12 @@ class SnapshotView:
         self._environment = environment
         self.transaction = begin_reading(environment)
         self.head = self._read_head()
-        self._seen: dict[UserId, StoredAccount] = {}
 
     @property
     def position(self) -> LogPosition:
         return self.head.position
 
     def refresh(self) -> LogPosition:
-        self._seen = {}
         self.transaction.abort()
         # Follows a map that the snapshotter has grown, and gives back the pages that look-ups
         # have touched: what the next ones need is in the kernel's cache.
@@ -73,7 +68,12 @@ class SnapshotView:
         return None if account is None else account.summary
 
     def accounts_many(self, users: Collection[UserId]) -> Mapping[UserId, AccountSummary]:
-        return {user: account.summary for user, account in self._accounts(users).items()}
+        # Sorted, here and below, so that neighbours are found in the same page.
+        sought = {account_key(user): user for user in sorted(users)}
+        return {
+            sought[key]: unpack_account(key, value).summary
+            for key, value in self.rows_of([*sought])
+        }
 
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         if first > last:
@@ -91,36 +91,17 @@ class SnapshotView:
         return found[first - skipped - 1 : last - skipped]
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
-        account = self._account(user)
-        if account is None:
-            return None
-        entry = _in_tail(user, key, account)
-        if entry is None and account.blocks:
-            value = self.row(request_key(user, key))
-            if value is not None:
-                return self._in_block(user, key, account, value)
-        return entry
+        value = self.row(request_key(user, key))
+        return None if value is None else self._requested(user, key, value)
 
     def recorded_many(
         self, requests: Collection[tuple[UserId, IdempotencyKey]]
     ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
-        accounts = self._accounts({user for user, _ in requests})
-        found: dict[tuple[UserId, IdempotencyKey], Entry] = {}
-        sought: dict[bytes, tuple[UserId, IdempotencyKey]] = {}
-        for request in requests:
-            user, key = request
-            account = accounts.get(user)
-            if account is None:
-                continue
-            entry = _in_tail(user, key, account)
-            if entry is not None:
-                found[request] = entry
-            elif account.blocks:
-                sought[request_key(user, key)] = request
-        for stored_key, value in self.rows_of(sorted(sought)):
-            user, key = request = sought[stored_key]
-            found[request] = self._in_block(user, key, accounts[user], value)
-        return found
+        sought = {request_key(*request): request for request in requests}
+        return {
+            sought[stored_key]: self._requested(*sought[stored_key], value)
+            for stored_key, value in self.rows_of(sorted(sought))
+        }
 
     def row(self, key: bytes) -> bytes | None:
         """The value of one row.
@@ -166,29 +147,9 @@ class SnapshotView:
         self._environment.close()
 
     def _account(self, user: UserId) -> StoredAccount | None:
-        account = self._seen.get(user)
-        if account is None:
-            key = account_key(user)
-            value = self.row(key)
-            if value is not None:
-                account = unpack_account(key, value)
-                self._see({user: account})
-        return account
-
-    def _accounts(self, users: Collection[UserId]) -> Mapping[UserId, StoredAccount]:
-        seen = self._seen
-        # Sorted as their keys are, so that neighbours are found in the same page.
-        unseen = {account_key(user): user for user in sorted(users) if user not in seen}
-        found = {user: seen[user] for user in users if user in seen}
-        read = {unseen[key]: unpack_account(key, value) for key, value in self.rows_of([*unseen])}
-        self._see(read)
-        return found | read
-
-    def _see(self, read: Mapping[UserId, StoredAccount]) -> None:
-        """Remembers the accounts: whoever asks for one often asks for its keys next."""
-        if len(self._seen) + len(read) > SEEN_MAX:
-            self._seen = {}
-        self._seen.update(read)
+        key = account_key(user)
+        value = self.row(key)
+        return None if value is None else unpack_account(key, value)
 
     def _block(self, user: UserId, account: StoredAccount, block: int) -> Sequence[Entry]:
         if block == account.blocks:
@@ -198,28 +159,16 @@ class SnapshotView:
             raise CorruptStore(f"the snapshot lost block {block} of user {user!r}")
         return unpack_block(user, block, value)
 
-    def _in_block(
-        self, user: UserId, key: IdempotencyKey, account: StoredAccount, value: bytes
-    ) -> Entry:
+    def _requested(self, user: UserId, key: IdempotencyKey, value: bytes) -> Entry:
         """The entry that a request's row tells of."""
         number = unpack_request(user, value)
-        block, index = divmod(number - 1, BLOCK_ENTRIES)
-        if 0 <= block < account.blocks:
-            entry = self._block(user, account, block)[index]
-            if entry.key == key:
-                return entry
-        raise CorruptStore(f"the snapshot has no entry {number} of user {user!r} with its key")
+        (entry,) = self.entries(user, number, number)
+        if entry.key != key:
+            raise CorruptStore(f"the snapshot has another key at entry {number} of user {user!r}")
+        return entry
 
     def _read_head(self) -> Head:
         return unpack_head(self.transaction.get(HEAD_KEY))
-
-
-def _in_tail(user: UserId, key: IdempotencyKey, account: StoredAccount) -> Entry | None:
-    """The entry with that key, where it is among the newest."""
-    # Most keys are not; that shows without unpacking anything.
-    if key.encode() not in account.tail:
-        return None
-    return next((entry for entry in unpack_tail(user, account) if entry.key == key), None)
 
 
 def _unreadable(key: bytes, error: lmdb.Error) -> CorruptStore:
@@ -265,33 +214,31 @@ class SnapshotWriter:
             DiskFull: there is no room; the store is as it was.
             CorruptStore: the entries do not follow the store; it is as it was.
         """
+        with self._environment.lmdb.begin() as transaction:
+            head = unpack_head(transaction.get(HEAD_KEY))
+            if head.position != after:
+                return False
+            folded = FoldedRows(transaction, entries)
+        new_head = head._replace(
+            position=position,
+            digest=digest,
+            users=head.users + folded.new_users,
+            entries=head.entries + len(entries),
+        )
+        rows = [(HEAD_KEY, pack_head(new_head)), *folded.in_order()]
         while True:
             try:
-                with self._environment.lmdb.begin(write=True) as transaction:
-                    return _fold(transaction, after, entries, position, digest)
+                return self._write(head, rows)
             except lmdb.MapFullError:
                 self._environment.grow(len(entries) * BYTES_PER_ENTRY)
 
+    def _write(self, head: Head, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+        with self._environment.lmdb.begin(write=True) as transaction:
+            if unpack_head(transaction.get(HEAD_KEY)) != head:
+                return False
+            with transaction.cursor() as cursor:
+                cursor.putmulti(rows)
+        return True
+
     def close(self) -> None:
         self._environment.close()
-
-
-def _fold(
-    transaction: "lmdb.Transaction[bytes]",
-    after: LogPosition,
-    entries: Sequence[Entry],
-    position: LogPosition,
-    digest: bytes,
-) -> bool:
-    head = unpack_head(transaction.get(HEAD_KEY))
-    if head.position != after:
-        return False
-    new_users = fold_rows(transaction, entries)
-    head = head._replace(
-        position=position,
-        digest=digest,
-        users=head.users + new_users,
-        entries=head.entries + len(entries),
-    )
-    transaction.put(HEAD_KEY, pack_head(head))
-    return True

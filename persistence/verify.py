@@ -1,6 +1,6 @@
 """Verifies a store: every record, the chain, and that the snapshot equals a replay."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ledger_actors.entry import BEGINNING, Entry, LogPosition, out_of_order
@@ -17,7 +17,8 @@ from persistence.snapshot_format import (
     StoredAccount,
     block_key,
     extended,
-    pack_requests,
+    pack_request,
+    request_key,
     unpack_account,
     unpack_block,
     unpack_tail,
@@ -95,24 +96,37 @@ def _check_users(view: SnapshotView) -> Iterator[int]:
 
 def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> int:
     """Checks one user, and returns how many rows its blocks and requests have."""
-    rows = 0
-    balance: int = sum(entry.amount for entry in unpack_tail(user, account))
+    rows = account.blocks
+    balance = 0
     digest = NO_BLOCKS
-    for number in range(account.blocks):
-        block = view.row(block_key(user, number))
-        if block is None:
-            raise CorruptStore(f"the snapshot lost block {number} of user {user!r}")
-        requests = dict(pack_requests(user, number, block))
-        if dict(view.rows_of(sorted(requests))) != requests:
-            raise CorruptStore(f"the snapshot lost an idempotency key of user {user!r}")
-        rows += 1 + len(requests)
-        balance += sum(entry.amount for entry in unpack_block(user, number, block))
-        digest = extended(digest, block)
+    for number in range(account.blocks + 1):
+        if number == account.blocks:
+            entries = unpack_tail(user, account)
+        else:
+            block = view.row(block_key(user, number))
+            if block is None:
+                raise CorruptStore(f"the snapshot lost block {number} of user {user!r}")
+            digest = extended(digest, block)
+            entries = unpack_block(user, number, block)
+        balance += sum(entry.amount for entry in entries)
+        rows += _check_requests(view, user, entries)
     if (balance, digest) != (account.balance, account.digest):
         raise CorruptStore(
             f"the snapshot's account of user {user!r} is not what its history adds up to"
         )
     return rows
+
+
+def _check_requests(view: SnapshotView, user: UserId, entries: Sequence[Entry]) -> int:
+    """Checks the requests that made these entries, and returns how many there are."""
+    requests = {
+        request_key(user, entry.key): pack_request(entry.number)
+        for entry in entries
+        if entry.key is not None
+    }
+    if dict(view.rows_of(sorted(requests))) != requests:
+        raise CorruptStore(f"the snapshot lost an idempotency key of user {user!r}")
+    return len(requests)
 
 
 def _check_log(store: PinnedStore, shards: int) -> int:

@@ -326,7 +326,7 @@ def test_verify_finds_a_lost_request_id_of_the_snapshot(store: Path) -> None:
 def test_verify_finds_a_lost_account_of_the_snapshot(store: Path) -> None:
     change(store / "snapshot", account_key(USER), delete)
 
-    assert_refused(verify(store), "the snapshot holds 18 rows, but its accounts have 1")
+    assert_refused(verify(store), "the snapshot holds 22 rows, but its accounts have 1")
 
 
 def test_verify_finds_a_lost_record_in_the_middle_of_the_log(store: Path) -> None:

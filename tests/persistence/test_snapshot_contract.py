@@ -63,7 +63,7 @@ async def test_accounts_are_what_their_entries_add_up_to(folded: Fold) -> None:
 
 async def test_many_accounts_are_those_that_there_are(folded: Fold) -> None:
     store = await folded(ENTRIES)
-    assert store.accounts_many([NOBODY, BOB, ANN]) == {
+    assert store.accounts_many([NOBODY, BOB, ANN, BOB]) == {
         ANN: AccountSummary(Micros(5050), 100),
         BOB: AccountSummary(Micros(3), 2),
     }
