@@ -1,5 +1,6 @@
 """What the fast lane does with many requests, many connections, and TLS."""
 
+import contextlib
 import ssl
 import time
 from collections.abc import Iterator
@@ -147,10 +148,12 @@ class TestWithFewConnections:
             connection.close()
 
     def test_idle_connections_make_room_after_a_while(self, server: ServerProcess) -> None:
-        opened = [connect(server.url) for _ in range(5)]
-        for connection in opened:
-            assert connection.recv(1) == b"", "the server closes what is idle"
-            connection.close()
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(connect(server.url)) for _ in range(5)]
+            for connection in opened:
+                # Those of the test before may still take the room of one, which is told so.
+                while connection.recv(1000):
+                    pass
         assert send(server.url, b"GET", b"/healthz").status == 200
 
 
@@ -199,8 +202,9 @@ class TestOverTls:
     ) -> None:
         with connect(tls_url) as connection:
             connection.sendall(read(tls_url, user))
-            while connection.recv(4096):
-                pass
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
         context = ssl.create_default_context()
         authority.configure_trust(context)
         assert httpx.get(f"{tls_url}/healthz", verify=context).status_code == 200
