@@ -129,16 +129,13 @@ class LaneConnection:
 
     def advance(self) -> None:
         """Puts the answers that are ready, and next in order, on their way."""
-        slots, out = self._slots, self._out
+        slots = self._slots
         while slots:
             answer = slots[0].answer
             if answer is None:
                 break
-            out.append(answer)
             slots.popleft()
-        if out and not self.dirty:
-            self.dirty = True
-            self._lane.note_dirty(self)
+            self._put_out(answer)
 
     def flush(self) -> None:
         """Sends what is ready; what the peer does not take now waits until its socket is ready."""
@@ -309,9 +306,18 @@ class LaneConnection:
         return True
 
     def _answer(self, answer: Answer) -> None:
-        slot = _Slot(self)
-        self._slots.append(slot)
-        slot.fill(answer)
+        if self._slots:
+            slot = _Slot(self)
+            self._slots.append(slot)
+            slot.fill(answer)
+        else:
+            self._put_out(self.encode(answer))
+
+    def _put_out(self, answer: bytes) -> None:
+        self._out.append(answer)
+        if not self.dirty:
+            self.dirty = True
+            self._lane.note_dirty(self)
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
         if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:

@@ -66,16 +66,17 @@ def encode_history(entries: Sequence[Entry]) -> bytes:
     """The entries as a JSON array; `{}` where there are none."""
     if not entries:
         return NOTHING
-    user = _encode(entries[0].user)
-    return b"[%s]" % b",".join(
-        b'{"UserID":%s,"Amount":%s,"Timestamp":"%s"%s}'
-        % (
-            user,
-            format_plain(entry.amount).encode(),
-            format_timestamp(entry.timestamp).encode(),
-            b"" if entry.reference is None else b',"Reference":' + _encode(entry.reference),
-        )
-        for entry in entries
+    user = _encode(entries[0].user).decode()
+    return f"[{','.join([_history_item(user, entry) for entry in entries])}]".encode()
+
+
+def _history_item(user: str, entry: Entry) -> str:
+    reference_ = (
+        "" if entry.reference is None else f',"Reference":{_encode(entry.reference).decode()}'
+    )
+    return (
+        f'{{"UserID":{user},"Amount":{format_plain(entry.amount)},'
+        f'"Timestamp":"{format_timestamp(entry.timestamp)}"{reference_}}}'
     )
 
 

@@ -84,10 +84,10 @@ class Ledger:
         Raises:
             Unavailable: it was not handed over, and will not count.
         """
-        submission = Submission((request,), on_settled)
         shard = self._owner(request.user)
         if self._overfull:
             raise Overloaded(BEHIND)
+        submission = Submission((request,), on_settled)
         shard.submit(submission)
         return submission
 
