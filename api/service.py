@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Final
@@ -24,6 +25,8 @@ from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
 
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the log's thread waits for the interpreter at most, several times a commit."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Entries are made by the thousand and stay until they are folded; none is ever part of a cycle."""
 
@@ -91,6 +94,7 @@ async def _run_ledger(
     recovered = await ledger.recover(_Replaying(log.position))
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.enable()
     events.info(
         "recovered",

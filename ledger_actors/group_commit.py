@@ -47,6 +47,8 @@ class GroupCommit:
         async with trio.open_nursery() as restarts:
             while True:
                 if self._waiting:
+                    # Whatever else is ready now may come along.
+                    await trio.lowlevel.checkpoint()
                     shards, self._waiting = self._waiting, []
                     await self._step(shards, restarts)
                 elif self._closing and not self._restarting:
