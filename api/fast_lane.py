@@ -20,7 +20,7 @@ import trio
 
 from api.handlers import Handlers
 from api.lane_connection import LaneConnection
-from api.plain_request import Route
+from api.plain_request import HeadReader, Route
 from api.tls import TlsSocket
 
 EVENTS_PER_STEP: Final = 512
@@ -37,6 +37,7 @@ class FastLane:
     """Serves a listening socket until `stop`. The connections call it back.
 
     Attributes:
+        head_reader: of all connections.
         now: the time of the current step, in seconds of trio's clock.
         buffered_bytes: reserved for bodies that have not all come.
         date_and_end: the Date line of the current second, and the end of the head.
@@ -57,6 +58,7 @@ class FastLane:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handlers = handlers
+        self.head_reader = HeadReader()
         self.now = trio.current_time()
         self.buffered_bytes = 0
         self.date_and_end = b""

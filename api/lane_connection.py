@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_message
-from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
+from api.plain_request import HEAD_END, PlainRequest, Route, may_become_plain
 from api.problems import RETRY_AFTER_S
 from api.tls import TlsSocket
 
@@ -56,7 +56,6 @@ class LaneConnection:
         "_out",
         "_parts",
         "_paused",
-        "_reader",
         "_slots",
         "_socket",
         "_unsent",
@@ -73,7 +72,6 @@ class LaneConnection:
         """It is in the lane's list of those that have something to send."""
         self._lane = lane
         self._socket = accepted
-        self._reader = HeadReader()
         self._buffer = b""
         """Received, and not yet understood."""
         self._expecting: PlainRequest | None = None
@@ -222,7 +220,7 @@ class LaneConnection:
 
     def _take(self, data: bytes) -> None:
         """Begins every request that has come whole, and keeps the rest."""
-        reader = self._reader
+        read_head = self._lane.head_reader.read
         start = 0
         begun, self._buffer = bool(self._buffer), b""
         while start < len(data):
@@ -241,7 +239,7 @@ class LaneConnection:
                 self._buffer = rest
                 return
             body_start = end + len(HEAD_END)
-            request = reader.read(data[start:body_start])
+            request = read_head(data[start:body_start])
             if request is None or request.length > self._lane.length_max(request.route):
                 self._leave(data[start:])
                 return
@@ -250,8 +248,6 @@ class LaneConnection:
                 self._expect(request, data[start:body_start], data[body_start:])
                 return
             body = data[body_start:body_end]
-            if body:
-                reader.pass_body(body)
             if not self._begin(request, body):
                 self._leave(data[start:])
                 return
@@ -268,7 +264,6 @@ class LaneConnection:
         data = b"".join(self._parts)
         body = data[: request.length]
         self._forget_body()
-        self._reader.pass_body(body)
         self._begin(request, body)
         if len(data) > request.length:
             self._take(data[request.length :])
