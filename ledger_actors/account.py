@@ -20,11 +20,11 @@ class Account:
             folded is looked up (`load`) when it is needed.
         count: how many entries the history has.
         folded: the snapshot store may know idempotency keys of the user.
-        keys: the entries of the tail, and the staged ones, that have an idempotency key.
-        staged: the entries on their way to the log.
+        keys: the entries of the tail that have an idempotency key.
+        tail: the entries in no snapshot. At its end, past `count`, are the staged ones.
     """
 
-    __slots__ = ("_staged_amount", "balance", "count", "folded", "keys", "staged", "tail", "user")
+    __slots__ = ("_newest", "_total", "balance", "count", "folded", "keys", "tail", "user")
 
     def __init__(self, user: UserId, count: int, balance: Micros | None) -> None:
         self.user = user
@@ -33,13 +33,19 @@ class Account:
         self.folded = count > 0
         self.tail: list[Entry] = []
         self.keys: dict[IdempotencyKey, Entry] = {}
-        self.staged: list[Entry] = []
-        self._staged_amount = 0
+        # With what is staged: the number of the newest entry, and the balance.
+        self._newest = count
+        self._total = balance
 
     @property
     def idle(self) -> bool:
         """Nothing is known here that the snapshot store does not know."""
-        return not self.tail and not self.staged
+        return not self.tail
+
+    @property
+    def staged(self) -> int:
+        """How many entries are on their way to the log."""
+        return self._newest - self.count
 
     def stage(
         self,
@@ -53,38 +59,33 @@ class Account:
         Raises:
             BalanceLimitReached: the balance would pass `MICROS_MAX`; nothing is staged.
         """
-        assert self.balance is not None
-        staged_amount = self._staged_amount + amount
-        if self.balance + staged_amount > MICROS_MAX:
+        assert self._total is not None
+        total = self._total + amount
+        if total > MICROS_MAX:
             raise BalanceLimitReached
-        self._staged_amount = staged_amount
-        staged = self.staged
-        number = self.count + len(staged) + 1
+        number = self._newest + 1
         entry = Entry(self.user, number, amount, timestamp, key, reference)
-        staged.append(entry)
+        self.tail.append(entry)
         if key is not None:
             self.keys[key] = entry
+        self._newest = number
+        self._total = Micros(total)
         return entry
 
     def unstage(self) -> None:
         """Forgets what is staged: the log refused it."""
-        for entry in self.staged:
+        kept = len(self.tail) - self.staged
+        for entry in self.tail[kept:]:
             if entry.key is not None:
                 del self.keys[entry.key]
-        self.staged = []
-        self._staged_amount = 0
+        del self.tail[kept:]
+        self._newest = self.count
+        self._total = self.balance
 
     def apply_staged(self) -> None:
         """Takes in what is staged: it is durable."""
-        assert self.balance is not None
-        self.count += len(self.staged)
-        self.balance = Micros(self.balance + self._staged_amount)
-        if self.tail:
-            self.tail += self.staged
-        else:
-            self.tail = self.staged
-        self.staged = []
-        self._staged_amount = 0
+        self.count = self._newest
+        self.balance = self._total
 
     def apply(self, entry: Entry) -> None:
         """Takes in an entry that the log has.
@@ -94,9 +95,10 @@ class Account:
         """
         if entry.number != self.count + 1:
             raise out_of_order(entry, self.count)
-        self.count = entry.number
+        assert not self.staged
+        self.count = self._newest = entry.number
         if self.balance is not None:
-            self.balance = Micros(self.balance + entry.amount)
+            self.balance = self._total = Micros(self.balance + entry.amount)
         self.tail.append(entry)
         if entry.key is not None:
             self.keys[entry.key] = entry
@@ -113,7 +115,9 @@ class Account:
                 f"the snapshot has {summary.entries} entries of user {self.user!r}, the log has "
                 f"{len(self.tail)} that end at entry {self.count}"
             )
+        assert not self.staged
         self.balance = Micros(summary.balance + sum(entry.amount for entry in following))
+        self._total = self.balance
         return self.balance
 
     def forget(self, through: int) -> None:

@@ -116,9 +116,9 @@ class Accounts:
                         outcomes.append(_repeated(request, recorded))
                         submission.uniform = False
                         continue
-                if not account.staged:
-                    self._touched.append(account)
                 entry = account.stage(request.amount, now, key, request.reference)
+                if entry.number == account.count + 1:
+                    self._touched.append(account)
             except (Refused, CorruptStore) as error:
                 # What is stored of one user says nothing against the others.
                 outcomes.append(error.with_traceback(None))
@@ -136,12 +136,8 @@ class Accounts:
         """Opens the accounts of all these requests, and returns what the snapshots know of their
         keys; None where one cannot be read: looked up one by one, it shows which."""
         active = self._active
-        unseen = {
-            request.user
-            for submission in submissions
-            for request in submission.requests
-            if request.user not in active
-        }
+        users = {request.user for submission in submissions for request in submission.requests}
+        unseen = users.difference(active)
         try:
             for user, summary in self._snapshots.accounts_many(unseen).items():
                 self._open(user, summary)

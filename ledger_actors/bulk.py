@@ -24,13 +24,9 @@ class Bulk:
         on_settled: Callable[["Bulk"], object] | None = None,
     ) -> None:
         self._route = [shard_of(request.user, shards) for request in requests]
-        by_shard: dict[ShardId, list[CreditRequest]] = {}
+        by_shard: dict[ShardId, list[CreditRequest]] = {shard: [] for shard in self._route}
         for shard, request in zip(self._route, requests, strict=True):
-            part = by_shard.get(shard)
-            if part is None:
-                by_shard[shard] = [request]
-            else:
-                part.append(request)
+            by_shard[shard].append(request)
         self.parts = {
             shard: Submission(part, self._settle_part) for shard, part in by_shard.items()
         }
