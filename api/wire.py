@@ -19,14 +19,13 @@ from ledger_actors import (
     Reference,
     Timestamp,
     UserId,
-    format_fixed,
-    format_plain,
     idempotency_key,
     micros_from_decimal,
     reference,
     user_id,
 )
 from ledger_actors.identity import USER_ID_BYTES_MAX
+from ledger_actors.money import MICROS_PER_DOLLAR
 
 NOTHING: Final = b"{}"
 PAGE_DIGITS_MAX: Final = 18
@@ -49,47 +48,52 @@ def encode_message(text: str) -> bytes:
 
 
 def encode_added(user: UserId, amount: Micros) -> bytes:
-    return b'{"Message":"Transaction of $%b added for user %b"}' % (
-        format_fixed(amount).encode(),
+    return b'{"Message":"Transaction of $%d.%06d added for user %b"}' % (
+        *divmod(amount, MICROS_PER_DOLLAR),
         _encode(user)[1:-1],
     )
 
 
 def encode_balance(user: UserId, balance: Micros) -> bytes:
-    return b'{"Message":"User %b has a balance of $%b"}' % (
+    return b'{"Message":"User %b has a balance of $%d.%06d"}' % (
         _encode(user)[1:-1],
-        format_fixed(balance).encode(),
+        *divmod(balance, MICROS_PER_DOLLAR),
     )
 
 
 def encode_history(entries: Sequence[Entry]) -> bytes:
-    """The entries as a JSON array; `{}` where there are none."""
+    """The entries as a JSON array; `{}` where there are none.
+
+    It puts bytes together, where text would have to be encoded: a page takes two thirds of the
+    time.
+    """
     if not entries:
         return NOTHING
-    user = _encode(entries[0].user).decode()
-    return f"[{','.join([_history_item(user, entry) for entry in entries])}]".encode()
-
-
-def _history_item(user: str, entry: Entry) -> str:
-    reference_ = (
-        "" if entry.reference is None else f',"Reference":{_encode(entry.reference).decode()}'
-    )
-    return (
-        f'{{"UserID":{user},"Amount":{format_plain(entry.amount)},'
-        f'"Timestamp":"{format_timestamp(entry.timestamp)}"{reference_}}}'
-    )
+    beginning = b'{"UserID":%b,"Amount":' % _encode(entries[0].user)
+    items = []
+    for entry in entries:
+        dollars, micros = divmod(entry.amount, MICROS_PER_DOLLAR)
+        amount = (b"%d.%06d" % (dollars, micros)).rstrip(b"0") if micros else b"%d" % dollars
+        seconds, microseconds = divmod(entry.timestamp, 1_000_000)
+        reference = entry.reference
+        end = b"}" if reference is None else b',"Reference":%b}' % _encode(reference)
+        items.append(
+            b'%b%b,"Timestamp":"%b.%06dZ"%b'
+            % (beginning, amount, _encode_seconds(seconds), microseconds, end)
+        )
+    return b"[%b]" % b",".join(items)
 
 
 def format_timestamp(timestamp: Timestamp) -> str:
     """RFC 3339 in UTC, always with six decimals: `2023-04-18T17:03:00.309113Z`."""
     seconds, microseconds = divmod(timestamp, 1_000_000)
-    return f"{_format_seconds(seconds)}.{microseconds:06d}Z"
+    return f"{_encode_seconds(seconds).decode()}.{microseconds:06d}Z"
 
 
 @lru_cache(maxsize=4096)
-def _format_seconds(seconds: int) -> str:
+def _encode_seconds(seconds: int) -> bytes:
     # Entries of one page are often of the same seconds, and this is most of what a page costs.
-    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 def decode_user(segment: bytes) -> UserId:
@@ -177,9 +181,7 @@ def decode_add(body: bytes) -> tuple[Micros, Reference | None]:
     plain = _PLAIN_ADD.fullmatch(body)
     if plain is not None:
         whole, decimals = plain.groups()
-        micros = int(whole) * 1_000_000
-        if decimals is not None:
-            micros += int(decimals.ljust(6, b"0"))
+        micros = int(whole + decimals.ljust(6, b"0")) if decimals else int(whole) * 1_000_000
         if micros:
             return Micros(micros), None
     document = decode_json(body)

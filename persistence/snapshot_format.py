@@ -24,6 +24,7 @@ entries were folded at a time.
 from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
+from sys import maxsize as MAXSIZE
 from typing import Final, NamedTuple
 
 import msgspec
@@ -187,21 +188,28 @@ def extended(digest: bytes, block: bytes) -> bytes:
     return _checksum(digest + block)
 
 
-def unpack_block(user: UserId, block: int, value: bytes) -> Sequence[Entry]:
-    """
+def unpack_block(
+    user: UserId, block: int, value: bytes, first: int = 1, last: int = MAXSIZE
+) -> Sequence[Entry]:
+    """The entries of a block, of those numbers only.
+
     Raises:
         CorruptStore: it is not what was written.
     """
-    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, value)
+    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, value, first, last)
 
 
-def unpack_tail(user: UserId, account: StoredAccount) -> Sequence[Entry]:
-    """
+def unpack_tail(
+    user: UserId, account: StoredAccount, first: int = 1, last: int = MAXSIZE
+) -> Sequence[Entry]:
+    """The entries of an account's tail, of those numbers only.
+
     Raises:
         CorruptStore: it is not what was written.
     """
     count = account.entries % BLOCK_ENTRIES
-    return _unpack(user, account.entries - count, count, _array(count, account.tail))
+    packed = _array(count, account.tail)
+    return _unpack(user, account.entries - count, count, packed, first, last)
 
 
 def pack_request(number: int) -> bytes:
@@ -219,15 +227,19 @@ def unpack_request(user: UserId, value: bytes) -> int:
         raise _unreadable(f"a request of user {user!r}", value) from None
 
 
-def _unpack(user: UserId, before: int, count: int, value: bytes) -> Sequence[Entry]:
-    """So many entries, the first of them the one behind entry `before`."""
+def _unpack(
+    user: UserId, before: int, count: int, value: bytes, first: int, last: int
+) -> Sequence[Entry]:
+    """Of so many entries, the first of them the one behind entry `before`, those asked for."""
     try:
         fields = _unpack_entries(value)
     except msgspec.DecodeError:
         fields = []
     if len(fields) != count:
         raise _unreadable(f"entries of user {user!r} behind entry {before}", value)
-    return [Entry(user, number, *rest) for number, rest in enumerate(fields, before + 1)]
+    skipped = max(first - before - 1, 0)
+    sought = fields[skipped : max(last - before, 0)]
+    return [Entry(user, number, *rest) for number, rest in enumerate(sought, before + skipped + 1)]
 
 
 def _array(count: int, packed: bytes) -> bytes:

@@ -49,6 +49,9 @@ class SnapshotView:
         self._environment = environment
         self.transaction = begin_reading(environment)
         self.head = self._read_head()
+        self._newest_user: UserId | None = None
+        """Whose account was looked up last in this view, and is remembered."""
+        self._newest_account: StoredAccount | None = None
 
     @property
     def position(self) -> LogPosition:
@@ -56,6 +59,7 @@ class SnapshotView:
 
     def refresh(self) -> LogPosition:
         self.transaction.abort()
+        self._newest_user = None
         # Follows a map that the snapshotter has grown, and gives back the pages that look-ups
         # have touched: what the next ones need is in the kernel's cache.
         self._environment.set_mapsize(0)
@@ -86,9 +90,8 @@ class SnapshotView:
         first_block, last_block = (first - 1) // BLOCK_ENTRIES, (last - 1) // BLOCK_ENTRIES
         found: list[Entry] = []
         for block in range(first_block, last_block + 1):
-            found += self._block(user, account, block)
-        skipped = first_block * BLOCK_ENTRIES
-        return found[first - skipped - 1 : last - skipped]
+            found += self._block(user, account, block, first, last)
+        return found
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         value = self.row(request_key(user, key))
@@ -147,17 +150,23 @@ class SnapshotView:
         self._environment.close()
 
     def _account(self, user: UserId) -> StoredAccount | None:
-        key = account_key(user)
-        value = self.row(key)
-        return None if value is None else unpack_account(key, value)
+        # A page of history asks for the count, then for the entries.
+        if user != self._newest_user:
+            key = account_key(user)
+            value = self.row(key)
+            self._newest_account = None if value is None else unpack_account(key, value)
+            self._newest_user = user
+        return self._newest_account
 
-    def _block(self, user: UserId, account: StoredAccount, block: int) -> Sequence[Entry]:
+    def _block(
+        self, user: UserId, account: StoredAccount, block: int, first: int, last: int
+    ) -> Sequence[Entry]:
         if block == account.blocks:
-            return unpack_tail(user, account)
+            return unpack_tail(user, account, first, last)
         value = self.row(block_key(user, block))
         if value is None:
             raise CorruptStore(f"the snapshot lost block {block} of user {user!r}")
-        return unpack_block(user, block, value)
+        return unpack_block(user, block, value, first, last)
 
     def _requested(self, user: UserId, key: IdempotencyKey, value: bytes) -> Entry:
         """The entry that a request's row tells of."""
