@@ -158,6 +158,7 @@ def test_a_flag_goes_before_the_environment(tmp_path: Path, config: Path) -> Non
         (b"port = ", "cannot read"),
         (b"port = 65536", "--port"),
         (b"shards = 1.5", "--shards"),
+        (b"probe_interval_s = nan", "--probe-interval-s"),
         (b"port = true", "port must be a string or a number"),
         (b"port = [1]", "port must be a string or a number"),
         (b"data_dir = {a = 1}", "data_dir must be a string or a number"),
@@ -172,6 +173,14 @@ def test_a_file_of_settings_that_is_wrong_is_refused(
     finished = bitburst("--config", path, "serve", "--data-dir", tmp_path / "data")
 
     assert_refused(finished, fragment, status=2)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+def test_seconds_that_are_not_finite_are_refused(tmp_path: Path, number: str) -> None:
+    finished = serve(tmp_path / "data", "--snapshot-interval-s", number)
+
+    assert_refused(finished, "--snapshot-interval-s", number.lstrip("-"), status=2)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_file_of_settings_that_is_not_there_is_refused(tmp_path: Path) -> None:
