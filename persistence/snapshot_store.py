@@ -181,8 +181,13 @@ def open_snapshot_view(path: Path) -> SnapshotView:
     Raises:
         CorruptStore: it is not what was written, or of another format version.
     """
-    with trusted_to_be_readable(path):
-        return SnapshotView(open_for_reading(path))
+    environment = open_for_reading(path)
+    try:
+        with trusted_to_be_readable(path):
+            return SnapshotView(environment)
+    except BaseException:
+        environment.close()
+        raise
 
 
 class SnapshotWriter:

@@ -1,0 +1,138 @@
+"""A small store of which everything that was written is known, and what is read back of it.
+
+Its log has one of each kind of page that LMDB makes: both meta pages, a branch, leaves, a value
+of several pages, the list of free pages, and free pages.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ledger_actors.accounts import PAGE_SIZE
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.identity import IdempotencyKey, Reference, UserId, shard_of
+from ledger_actors.money import Micros
+from ledger_actors.recovery import recover
+from persistence.data_directory import DataDirectory, create_data_directory, open_data_directory
+from persistence.log_store import LogStore
+from persistence.recovery import check_joined
+from persistence.snapshot_store import SnapshotWriter, open_snapshot_view
+from persistence.write_ahead_log import open_write_ahead_log
+
+SHARDS = 4
+FOLDED = LogPosition(24)
+RECORDS = 56
+LARGE_RECORD = 40
+LARGE_ENTRIES = 200
+USERS = [UserId(name) for name in ("ann", "bob", "ünï", "x" * 60)]
+
+
+class Account(NamedTuple):
+    """All that is told of one user."""
+
+    balance: int
+    history: Sequence[Entry]
+    """Newest first."""
+    recorded: Mapping[IdempotencyKey, int]
+    """The number of the entry that each idempotency key made."""
+
+
+Accounts = Mapping[UserId, Account]
+
+
+@dataclass(frozen=True, slots=True)
+class SmallStore:
+    directory: DataDirectory
+    records: Sequence[Sequence[Batch]]
+    """What was committed, the record of position 1 first."""
+
+    def accounts(self, position: LogPosition) -> Accounts:
+        """What a store must tell that was recovered to that position."""
+        entries = [
+            entry for batches in self.records[:position] for batch in batches for entry in batch[1]
+        ]
+        return {
+            user: _account([entry for entry in entries if entry.user == user]) for user in USERS
+        }
+
+
+def entries_of(records: Sequence[Sequence[Batch]]) -> Sequence[Entry]:
+    return [entry for batches in records for batch in batches for entry in batch.entries]
+
+
+def _account(entries: Sequence[Entry]) -> Account:
+    recorded = {entry.key: entry.number for entry in entries if entry.key is not None}
+    return Account(sum(entry.amount for entry in entries), entries[::-1], recorded)
+
+
+def make_small_store(path: Path) -> SmallStore:
+    directory = create_data_directory(path, SHARDS)
+    records = _records(RECORDS)
+    with closing(LogStore(directory.log)) as log:
+        for batches in records[:FOLDED]:
+            log.commit(batches)
+        entries = entries_of(records[:FOLDED])
+        with closing(SnapshotWriter(directory.snapshot)) as snapshots:
+            assert snapshots.fold(LogPosition(0), entries, FOLDED, log.digest(FOLDED))
+        log.cut(before=FOLDED)
+        for batches in records[FOLDED:]:
+            log.commit(batches)
+        assert (log.first, log.last) == (FOLDED, RECORDS)
+    return SmallStore(directory, records)
+
+
+def further_records(store: SmallStore) -> SmallStore:
+    """The same store with some records more, which are not yet committed."""
+    records = _records(RECORDS + 6)
+    assert records[:RECORDS] == store.records
+    return SmallStore(store.directory, records)
+
+
+def _records(count: int) -> Sequence[Sequence[Batch]]:
+    numbers: dict[UserId, int] = defaultdict(int)
+    return [[_batch(position, numbers)] for position in range(1, count + 1)]
+
+
+def _batch(position: int, numbers: dict[UserId, int]) -> Batch:
+    user = USERS[position % len(USERS)]
+    entries = []
+    for _ in range(LARGE_ENTRIES if position == LARGE_RECORD else 1):
+        numbers[user] += 1
+        number = numbers[user]
+        key = IdempotencyKey(f"key {number}") if number % 3 else None
+        reference = Reference(f"order {position}") if position % 2 else None
+        amount, time = Micros(1000 * position + number), Timestamp(1_700_000_000_000_000 + position)
+        entries.append(Entry(user, number, amount, time, key, reference))
+    return Batch(shard_of(user, SHARDS), entries)
+
+
+async def recovered_accounts(
+    path: Path, keys: Mapping[UserId, Sequence[IdempotencyKey]]
+) -> tuple[LogPosition, Accounts]:
+    """Starts as a server does, and returns to where it recovered, and all that it would tell.
+
+    Args:
+        keys: the idempotency keys to ask for.
+    """
+    directory = open_data_directory(path)
+    with closing(open_snapshot_view(directory.snapshot)) as snapshots:
+        async with open_write_ahead_log(directory.log) as log:
+            await check_joined(log, snapshots.head)
+            shards, recovered = await recover(directory.shards, log, snapshots)
+            told = {}
+            for user in USERS:
+                accounts = shards[shard_of(user, directory.shards)]
+                history: list[Entry] = []
+                for page in range(1, accounts.count(user) // PAGE_SIZE + 2):
+                    history += accounts.history(user, page)
+                recorded = {}
+                for key in keys[user]:
+                    entry = snapshots.recorded(user, key)
+                    if entry is not None:
+                        recorded[key] = entry.number
+                recorded |= {e.key: e.number for e in history if e.key is not None}
+                told[user] = Account(accounts.balance(user), history, recorded)
+            return recovered.position, told
