@@ -22,9 +22,10 @@ PAGE_HEAD_BYTES: Final = 16
 META_FLAG: Final = 0x08
 INTEGER_KEYS: Final = 0x08
 PAGE_BYTES: Final = tuple(1 << bits for bits in range(9, 17))
-ATTEMPTS_MAX: Final = 10
 RETRY_DELAY_S: Final = 0.002
 _META: Final = Struct("<QHH4xIIQQ IHHQQQQQ IHHQQQQQ QQ")
+_PAGE_BYTES: Final = 7
+"""Which of its fields tells the size of a page."""
 
 
 class Tree(NamedTuple):
@@ -60,41 +61,54 @@ def read_metas(path: Path) -> tuple[Meta, Meta]:
         StoreError: the file is not LMDB's, or cannot be read.
         CorruptStore: the meta pages are not what was written.
     """
-    for attempt in range(1, ATTEMPTS_MAX + 1):
+    seen = None
+    while True:
         try:
-            return _read_metas(path)
+            raw = _read(path)
+        except OSError as error:
+            raise StoreError(f"cannot open {path}: {error.strerror}") from None
+        try:
+            return _metas(path, raw)
         except (CorruptStore, StoreError):
             # A commit may have come between the two halves of the look.
-            if attempt == ATTEMPTS_MAX:
+            if raw == seen:
                 raise
+            seen = raw
             time.sleep(RETRY_DELAY_S)
-    raise AssertionError
 
 
-def _read_metas(path: Path) -> tuple[Meta, Meta]:
+class _Raw(NamedTuple):
+    first: bytes
+    second: bytes
+    size: int
+    """Of the file. Looked at after the pages: a server may write, and its file only grows."""
+
+
+def _read(path: Path) -> _Raw:
+    file = os.open(path, os.O_RDONLY)
     try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            first = _unpack(path, 0, os.pread(file, _META.size, 0))
-            second = _unpack(path, 1, os.pread(file, _META.size, first.page_bytes))
-            # Looked at after the pages: a server may write, and its file only grows.
-            size = os.fstat(file).st_size
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise StoreError(f"cannot open {path}: {error.strerror}") from None
+        first = os.pread(file, _META.size, 0)
+        page_bytes = _META.unpack(first)[_PAGE_BYTES] if len(first) == _META.size else 0
+        second = os.pread(file, _META.size, page_bytes)
+        return _Raw(first, second, os.fstat(file).st_size)
+    finally:
+        os.close(file)
+
+
+def _metas(path: Path, raw: _Raw) -> tuple[Meta, Meta]:
+    first, second = _unpack(path, 0, raw.first), _unpack(path, 1, raw.second)
     older, newer = sorted((first, second), key=lambda meta: meta.commit)
     if first.page_bytes != second.page_bytes:
-        raise CorruptStore(f"{path}: pages 0 and 1 are of different sizes")
+        raise CorruptStore(f"{path}: page 0 and page 1 tell of different sizes")
     # In an empty file, which no commit has changed, both are the same.
     if newer.commit != older.commit + 1 and first != second:
         raise CorruptStore(
             f"{path}: page 0 tells of commit {first.commit}, page 1 of commit {second.commit}"
         )
     used = (newer.last_page + 1) * newer.page_bytes
-    if size < used:
+    if raw.size < used:
         # A look at what is not there would end the process with SIGBUS.
-        raise CorruptStore(f"{path} was cut short: it has {size} bytes of {used}")
+        raise CorruptStore(f"{path} was cut short: it has {raw.size} bytes of {used}")
     return older, newer
 
 

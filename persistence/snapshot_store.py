@@ -168,7 +168,7 @@ class SnapshotView:
         return entry
 
     def _read_head(self) -> Head:
-        return unpack_head(self.transaction.get(HEAD_KEY))
+        return unpack_head(self.row(HEAD_KEY))
 
 
 def _unreadable(key: bytes, error: lmdb.Error) -> CorruptStore:

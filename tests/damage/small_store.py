@@ -8,25 +8,31 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from ledger_actors.accounts import PAGE_SIZE
-from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.accounts import Accounts as LedgerAccounts
+from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Timestamp
 from ledger_actors.identity import IdempotencyKey, Reference, UserId, shard_of
 from ledger_actors.money import Micros
+from ledger_actors.ports import NO_ACCOUNT
 from ledger_actors.recovery import recover
 from persistence.data_directory import DataDirectory, create_data_directory, open_data_directory
 from persistence.log_store import LogStore
 from persistence.recovery import check_joined
-from persistence.snapshot_store import SnapshotWriter, open_snapshot_view
+from persistence.snapshot_store import SnapshotView, SnapshotWriter, open_snapshot_view
 from persistence.write_ahead_log import open_write_ahead_log
 
 SHARDS = 4
-FOLDED = LogPosition(24)
+FOLDS = [LogPosition(position) for position in (8, 16, 24)]
+FOLDED = FOLDS[-1]
 RECORDS = 56
 LARGE_RECORD = 40
 LARGE_ENTRIES = 200
+FOLDED_ENTRIES = 6
+"""In each record that is folded: enough for some blocks of history."""
 USERS = [UserId(name) for name in ("ann", "bob", "ünï", "x" * 60)]
 
 
@@ -74,9 +80,10 @@ def make_small_store(path: Path) -> SmallStore:
     with closing(LogStore(directory.log)) as log:
         for batches in records[:FOLDED]:
             log.commit(batches)
-        entries = entries_of(records[:FOLDED])
         with closing(SnapshotWriter(directory.snapshot)) as snapshots:
-            assert snapshots.fold(LogPosition(0), entries, FOLDED, log.digest(FOLDED))
+            for after, position in pairwise((BEGINNING, *FOLDS)):
+                entries = entries_of(records[after:position])
+                assert snapshots.fold(after, entries, position, log.digest(position))
         log.cut(before=FOLDED)
         for batches in records[FOLDED:]:
             log.commit(batches)
@@ -99,7 +106,8 @@ def _records(count: int) -> Sequence[Sequence[Batch]]:
 def _batch(position: int, numbers: dict[UserId, int]) -> Batch:
     user = USERS[position % len(USERS)]
     entries = []
-    for _ in range(LARGE_ENTRIES if position == LARGE_RECORD else 1):
+    count = FOLDED_ENTRIES if position <= FOLDED else 1
+    for _ in range(LARGE_ENTRIES if position == LARGE_RECORD else count):
         numbers[user] += 1
         number = numbers[user]
         key = IdempotencyKey(f"key {number}") if number % 3 else None
@@ -122,17 +130,28 @@ async def recovered_accounts(
         async with open_write_ahead_log(directory.log) as log:
             await check_joined(log, snapshots.head)
             shards, recovered = await recover(directory.shards, log, snapshots)
-            told = {}
-            for user in USERS:
-                accounts = shards[shard_of(user, directory.shards)]
-                history: list[Entry] = []
-                for page in range(1, accounts.count(user) // PAGE_SIZE + 2):
-                    history += accounts.history(user, page)
-                recorded = {}
-                for key in keys[user]:
-                    entry = snapshots.recorded(user, key)
-                    if entry is not None:
-                        recorded[key] = entry.number
-                recorded |= {e.key: e.number for e in history if e.key is not None}
-                told[user] = Account(accounts.balance(user), history, recorded)
+            told = {
+                user: _told(shards[shard_of(user, directory.shards)], snapshots, user, keys[user])
+                for user in USERS
+            }
             return recovered.position, told
+
+
+def _told(
+    accounts: LedgerAccounts, snapshots: SnapshotView, user: UserId, keys: Sequence[IdempotencyKey]
+) -> Account:
+    history: list[Entry] = []
+    for page in range(1, accounts.count(user) // PAGE_SIZE + 2):
+        history += accounts.history(user, page)
+    folded = (snapshots.account(user) or NO_ACCOUNT).entries
+    # In the tail a key is known by its entry, in the snapshot by a row of its own.
+    recorded = {
+        entry.key: entry.number
+        for entry in history
+        if entry.key is not None and entry.number > folded
+    }
+    for key in keys:
+        entry = snapshots.recorded(user, key)
+        if entry is not None:
+            recorded[key] = entry.number
+    return Account(accounts.balance(user), history, recorded)

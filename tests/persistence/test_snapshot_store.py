@@ -36,7 +36,10 @@ from persistence.snapshot_format import (
     REQUEST,
     account_key,
     block_key,
+    block_of,
+    pack_entry,
     request_key,
+    unpack_block,
     user_of,
     user_prefix,
 )
@@ -210,6 +213,49 @@ def test_a_lost_block_is_reported(written: Path) -> None:
     with pytest.raises(CorruptStore, match="lost block 0 of user 'a'"):
         view.entries(UserId("a"), 16, 17)
     view.close()
+
+
+def test_no_bit_of_a_block_can_change_unseen() -> None:
+    tail = b"".join(pack_entry(entry) for entry in HISTORY[:BLOCK_ENTRIES])
+    value = block_of(block_key(UserId("a"), 0), tail)
+    assert unpack_block(UserId("a"), 0, value) == HISTORY[:BLOCK_ENTRIES]
+    for bit in range(len(value) * 8):
+        changed = bytearray(value)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptStore, match="user 'a'"):
+            unpack_block(UserId("a"), 0, bytes(changed))
+
+
+def test_a_changed_block_is_never_served(written: Path) -> None:
+    change(written, block_key(UserId("a"), 0), lambda value: value.replace(b"key 3", b"key 4"))
+    view = open_snapshot_view(written)
+    with pytest.raises(CorruptStore, match="block 0 of user 'a' does not match its checksum"):
+        view.entries(UserId("a"), 1, 1)
+    assert view.entries(UserId("a"), 17, 18) == HISTORY[16:]
+    view.close()
+
+
+def test_a_block_in_the_place_of_another_is_never_served(tmp_path: Path) -> None:
+    history = entries_of([(UserId("a"), amount, False) for amount in range(1, 33)])
+    writer = SnapshotWriter(tmp_path)
+    writer.fold(LogPosition(0), history, LogPosition(1), DIGEST)
+    writer.close()
+    view = open_snapshot_view(tmp_path)
+    first = view.row(block_key(UserId("a"), 0))
+    view.close()
+    change(tmp_path, block_key(UserId("a"), 1), lambda _: first)
+    view = open_snapshot_view(tmp_path)
+    with pytest.raises(CorruptStore, match="block 1 of user 'a' does not match its checksum"):
+        view.entries(UserId("a"), 17, 32)
+    view.close()
+
+
+def test_a_block_from_before_there_were_checksums_is_read() -> None:
+    tail = b"".join(pack_entry(entry) for entry in HISTORY[:BLOCK_ENTRIES])
+    value = b"\xdc\0\x10" + tail
+    assert unpack_block(UserId("a"), 0, value) == HISTORY[:BLOCK_ENTRIES]
+    with pytest.raises(CorruptStore, match="entries of user 'a' behind entry 0"):
+        unpack_block(UserId("a"), 0, value.replace(b"key 3", b"key \xff"))
 
 
 def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:
