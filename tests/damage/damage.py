@@ -143,6 +143,12 @@ def _memory_disk() -> str | None:
 @click.option("--judge", type=click.Choice([one.value for one in Judge]), default=Judge.START.value)
 @click.option("--sample", type=click.IntRange(min=1), help="So many cases; without it, all.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Which ones.")
+@click.option(
+    "--part",
+    type=(click.IntRange(min=1), click.IntRange(min=1)),
+    default=(1, 1),
+    help="`2 3` is the second third of them.",
+)
 @click.option("--case", "only", type=click.IntRange(min=0), help="This case alone.")
 @click.option("--processes", type=click.IntRange(1, 64), default=os.cpu_count() or 1)
 def main(
@@ -151,6 +157,7 @@ def main(
     judge: str,
     sample: int | None,
     seed: int,
+    part: tuple[int, int],
     only: int | None,
     processes: int,
 ) -> None:
@@ -164,6 +171,7 @@ def main(
         cases: Sequence[int] = whole.cases
         if sample is not None and sample < len(cases):
             cases = sorted(Random(seed).sample(cases, sample))
+        cases = cases[part[0] - 1 :: part[1]]
         if only is not None:
             cases = [only]
         with ProgressBar(console) as bar:

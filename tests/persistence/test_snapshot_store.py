@@ -65,11 +65,13 @@ def entries_of(drawn: list[tuple[UserId, int, bool]]) -> list[Entry]:
 @given(
     st.lists(st.tuples(users, st.integers(1, 2**60), st.booleans()), max_size=150),
     st.lists(st.integers(0, 150), max_size=4),
+    st.lists(st.tuples(st.integers(1, 150), st.integers(1, 150)), max_size=10),
 )
 def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
     tmp_path_factory: pytest.TempPathFactory,
     drawn: list[tuple[UserId, int, bool]],
     cuts: list[int],
+    ranges: list[tuple[int, int]],
 ) -> None:
     entries = entries_of(drawn)
     path = tmp_path_factory.mktemp("snapshot")
@@ -91,6 +93,9 @@ def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
         assert (view.account(user) or NO_ACCOUNT) == model.get(user, NO_ACCOUNT)
         found = view.entries(user, 1, len(history))
         assert list(found) == history
+        for first, last in ranges:
+            if 1 <= first <= last <= len(history):
+                assert list(view.entries(user, first, last)) == history[first - 1 : last]
         for entry in history:
             if entry.key is not None:
                 assert view.recorded(user, entry.key) == entry
