@@ -172,7 +172,7 @@ class SnapshotView:
 
 
 def _unreadable(key: bytes, error: lmdb.Error) -> CorruptStore:
-    return CorruptStore(f"the snapshot cannot be read at {key!r}: {error}")
+    return CorruptStore(f"the snapshot is not what was written at {key!r}: {error}")
 
 
 def open_snapshot_view(path: Path) -> SnapshotView:

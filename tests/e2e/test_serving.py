@@ -331,6 +331,31 @@ def test_a_file_that_was_cut_short_is_refused(store: Path, command: str) -> None
     assert_refused(bitburst(command, "--data-dir", store), "log", "cut short")
 
 
+@pytest.mark.parametrize("part", ["log", "snapshot"])
+@pytest.mark.parametrize("command", ["serve", "verify"])
+def test_a_file_that_lost_everything_is_refused(store: Path, part: str, command: str) -> None:
+    os.truncate(store / part / "data.mdb", 0)
+
+    assert_refused(bitburst(command, "--data-dir", store), part, "missing or empty")
+
+
+@pytest.mark.parametrize("command", ["serve", "verify"])
+def test_a_log_that_was_put_back_is_refused(tmp_path: Path, command: str) -> None:
+    log, earlier = tmp_path / "data" / "log" / "data.mdb", tmp_path / "earlier"
+    with ServerProcess(tmp_path / "data") as server:
+        credit(server.url, "u", AMOUNT)
+        server.stop()
+        shutil.copyfile(log, earlier)
+        server.start()
+        credit(server.url, "u", AMOUNT)
+        server.stop()
+    shutil.copyfile(earlier, log)
+
+    finished = bitburst(command, "--data-dir", tmp_path / "data")
+
+    assert_refused(finished, "lost its end: it ends at position 1, and had position 2")
+
+
 @pytest.mark.parametrize("text", ["x", "[]", '{"format":1,"shards":0}'])
 def test_a_description_that_cannot_be_read_is_refused(store: Path, text: str) -> None:
     (store / "store.json").write_text(text)
