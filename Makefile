@@ -40,6 +40,7 @@ format: $(VENV)/dev.stamp ## let ruff mend lint and format
 	$(BIN)/ruff format .
 
 damage: $(VENV)/dev.stamp ## flip each bit of a small store, and cut it at each byte: 20 minutes
+	$(BIN)/python tests/damage/records.py
 	$(BIN)/python tests/damage/damage.py $(ARGS)
 	$(BIN)/python tests/damage/damage.py --kind truncations $(ARGS)
 	$(BIN)/python tests/damage/damage.py --file log/high-water-mark $(ARGS)

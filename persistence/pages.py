@@ -210,19 +210,12 @@ class _TreeCheck:
         self._pages.take(number)
         kind = LEAF if level == self._tree.depth else BRANCH
         nodes = self._pages.nodes(number, kind)
-        # The first key of a branch is never looked at: it stands for `low`.
-        keys = [low] if kind == BRANCH else []
         try:
-            keys += [self._order(node.key) for node in nodes[len(keys) :]]
+            # The first key of a branch is never looked at: it stands for `low`.
+            keys = [self._order(node.key) for node in nodes[kind == BRANCH :]]
         except struct_error:
             raise self._pages.corrupt(number, "it has a key that is none") from None
-        bounds = [*keys, end] if end is not None else keys
-        known = bounds[1:] if bounds[:1] == [None] else bounds
-        if (
-            not nodes
-            or any(one >= other for one, other in pairwise(known))
-            or (low is not None and bounds[0] < low)
-        ):
+        if not nodes or not _in_order(low, keys, end):
             raise self._pages.corrupt(number, "its keys are not in order")
         if kind == LEAF:
             self._leaf_pages += 1
@@ -232,8 +225,19 @@ class _TreeCheck:
                 self._on_entry(number, node)
         else:
             self._branch_pages += 1
-            for node, first, behind in zip(nodes, keys, [*keys[1:], end], strict=True):
+            for node, first, behind in zip(nodes, [low, *keys], [*keys, end], strict=True):
                 self._page(node.number, level + 1, first, behind)
+
+
+def _in_order(low: Any, keys: Sequence[Any], end: Any) -> bool:
+    """Whether the keys ascend, from `low` on and before `end`, where these are told."""
+    if not keys:
+        return True
+    return (
+        (low is None or low <= keys[0])
+        and all(one < other for one, other in pairwise(keys))
+        and (end is None or keys[-1] < end)
+    )
 
 
 def _check_free(pages: _Pages, commit: int, page: int, node: _Node) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from records import REFUSED, outcomes, records_of_a_small_log
 
 DAMAGE = Path(__file__).with_name("damage.py")
 TIMEOUT_S = 300
@@ -30,3 +31,11 @@ def test_each_damage_is_refused_with_its_place_or_harmless(
     command += ["--sample", str(sample), "--seed", str(time.time_ns() // 1000)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_no_damage_to_the_bytes_of_a_record_goes_unseen(tmp_path: Path) -> None:
+    rows = records_of_a_small_log(tmp_path / "data")
+    small = [row for row in rows if len(row[1]) < 1000]
+    assert len(small) > 20
+    for counts in outcomes(small).values():
+        assert set(counts) == {REFUSED}
