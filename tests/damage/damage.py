@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 
 import click
+import trio
 from rich.console import Console
 from rich.table import Table
 
@@ -93,9 +94,12 @@ def _try_each(path: Path, damage: Damage, cases: Sequence[int], answers: Connect
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What a dying process says of itself is not for the one who watches.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    store = DamagedStore(path, damage)
+    trio.run(_answer_each, DamagedStore(path, damage), cases, answers)
+
+
+async def _answer_each(store: DamagedStore, cases: Sequence[int], answers: Connection) -> None:
     for case in cases:
-        answers.send(store.try_case(case))
+        answers.send(await store.try_case(case))
 
 
 def try_all(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lmdb
-import trio
 from small_store import (
+    FOLDED,
     RECORDS,
     USERS,
     Account,
@@ -21,7 +21,7 @@ from small_store import (
     recovered_accounts,
 )
 
-from ledger_actors.errors import CorruptStore
+from ledger_actors.errors import CorruptStore, LogFailed
 from persistence.errors import StoreError
 from persistence.high_water_mark import FILE_BYTES, SLOT_BYTES
 from persistence.log_store import LogStore
@@ -29,12 +29,13 @@ from persistence.verify import verify
 
 PAGE_BYTES = 4096
 MARK_BYTES = 2 * SLOT_BYTES
-IMAGE_BYTES = 64 * PAGE_BYTES
+IMAGE_BYTES = 32 * PAGE_BYTES
 """Of a file, what is put back after each case; the small store and what follows fit into it."""
 _PLACE = re.compile(
     r"\b(position|page|bytes|entry|block) \d+|\d+ bytes|(user|key|at).* b?'"
     r"|the snapshot (holds|has format)|its head"
 )
+ALL = 10**9
 NOBODY = Account(0, [], {})
 _KINDS = {1: "branch", 2: "leaf", 4: "overflow", 8: "meta"}
 
@@ -109,6 +110,7 @@ class DamagedStore:
     def __init__(self, path: Path, damage: Damage) -> None:
         self._store = make_small_store(path)
         self._further = further_records(self._store)
+        self._written = {RECORDS: self._store.accounts(RECORDS)}
         self._damage = damage
         self._path = path
         self._file = path / damage.file.value
@@ -117,7 +119,7 @@ class DamagedStore:
         }
         self._size = self._file.stat().st_size
         self._keys = {
-            user: list(account.recorded) for user, account in self._store.accounts(RECORDS).items()
+            user: list(account.recorded) for user, account in self._written[RECORDS].items()
         }
 
     @property
@@ -139,10 +141,10 @@ class DamagedStore:
             f"{number} {_KINDS.get(_flags(image, number), 'value')}" for number in range(last + 1)
         ]
 
-    def try_case(self, case: int) -> Finding:
+    async def try_case(self, case: int) -> Finding:
         with self._damaged(case):
             try:
-                outcome, detail = self._judged()
+                outcome, detail = await self._judged()
             except (CorruptStore, StoreError) as error:
                 placed = _PLACE.search(str(error))
                 outcome, detail = Outcome.REFUSED if placed else Outcome.NO_PLACE, str(error)
@@ -162,21 +164,22 @@ class DamagedStore:
             yield
         finally:
             for file, image in self._images.items():
-                _write(file, image, 0)
+                if file.parent == self._file.parent:
+                    _write(file, image, 0)
             os.truncate(self._file, self._size)
 
-    def _judged(self) -> tuple[Outcome, str]:
+    async def _judged(self) -> tuple[Outcome, str]:
         if self._damage.judge is Judge.VERIFY:
             verify(self._store.directory)
-            return self._told()
-        outcome, detail = self._told()
+            return await self._told()
+        outcome, detail = await self._told()
         if outcome is Outcome.RECOVERED and self._damage.file is not File.SNAPSHOT:
             return self._going_on()
         return outcome, detail
 
-    def _told(self) -> tuple[Outcome, str]:
-        position, told = trio.run(recovered_accounts, self._path, self._keys)
-        written = self._store.accounts(position)
+    async def _told(self) -> tuple[Outcome, str]:
+        position, told = await recovered_accounts(self._path, self._keys)
+        written = self._written.get(position) or self._store.accounts(position)
         if told != written:
             absent = all(_is_less(told[user], written[user]) for user in USERS)
             return Outcome.ABSENT if absent else Outcome.WRONG, f"position {position}"
@@ -185,15 +188,18 @@ class DamagedStore:
         return Outcome.RECOVERED, ""
 
     def _going_on(self) -> tuple[Outcome, str]:
-        with closing(LogStore(self._store.directory.log)) as log:
+        """Commits some more, and reads all that the log then has."""
+        log_path = self._store.directory.log
+        with closing(LogStore(log_path)) as log:
             for batches in self._further.records[RECORDS:]:
                 log.commit(batches)
         try:
-            position, told = trio.run(recovered_accounts, self._path, self._keys)
-        except (CorruptStore, StoreError) as error:
+            with closing(LogStore(log_path)) as log:
+                records = log.read(FOLDED, ALL)
+        except (CorruptStore, LogFailed) as error:
             return Outcome.SPOILT, str(error)
-        whole = position == len(self._further.records) and told == self._further.accounts(position)
-        return Outcome.RECOVERED if whole else Outcome.SPOILT, f"position {position}"
+        whole = [record.batches for record in records] == self._further.records[FOLDED:]
+        return (Outcome.RECOVERED, "") if whole else (Outcome.SPOILT, "other records")
 
 
 def _is_less(told: Account, written: Account) -> bool:
