@@ -133,3 +133,14 @@ def test_what_was_cut_since_a_mark_is_not_missed(tmp_path: Path) -> None:
 def test_an_empty_log_has_nothing_marked(tmp_path: Path) -> None:
     LogStore(tmp_path).close()
     assert read_mark(tmp_path).position == BEGINNING
+
+
+def test_a_log_that_was_refused_can_be_opened_again(log: Path) -> None:
+    """LMDB opens an environment once a process, so what was refused must be closed."""
+    content = (log / FILE_NAME).read_bytes()
+    for slot in (0, 1):
+        flip(log / FILE_NAME, slot * SLOT_BYTES + 20, 3)
+    refused(log, f"{FILE_NAME} is not what was written")
+    refused(log, f"{FILE_NAME} is not what was written")
+    (log / FILE_NAME).write_bytes(content)
+    LogStore(log).close()
