@@ -52,7 +52,7 @@ FULL_S_MAX = 2.0
 FILLING_TIMEOUT_S = 60.0
 FILLER_CREDITS = 500
 FILLER_REFERENCE = "r" * 255
-FILLER_USER = "filler-" + "u" * 100
+FILLER_USERS = [f"filler-{number:02}-" + "u" * 100 for number in range(64)]
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 SERVER_FLAGS = (
     *("--snapshot-entries", "2000", "--snapshot-interval-s", "0.5"),
@@ -198,7 +198,8 @@ class Soak:
         """Sends large credits until the server says that it is not ready for more."""
         async with Connection(self._server.port) as connection:
             while (await connection.get("/readyz")).status == 200:
-                many = [self._load.new_credit(FILLER_USER) for _ in range(FILLER_CREDITS)]
+                users = self._rng.choices(FILLER_USERS, k=FILLER_CREDITS)
+                many = [self._load.new_credit(user) for user in users]
                 await self._load.send_bulk(connection, many, FILLER_REFERENCE)
 
     async def _watch(self) -> None:
