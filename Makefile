@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench lock clean
+.PHONY: help serve test check format damage soak bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,18 @@ check: $(VENV)/dev.stamp ## lint, format, types, layers
 format: $(VENV)/dev.stamp ## let ruff mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+damage: $(VENV)/dev.stamp ## flip each bit of a small store, and cut it at each byte: 20 minutes
+	$(BIN)/python tests/damage/records.py
+	$(BIN)/python tests/damage/damage.py $(ARGS)
+	$(BIN)/python tests/damage/damage.py --kind truncations $(ARGS)
+	$(BIN)/python tests/damage/damage.py --file log/high-water-mark $(ARGS)
+	$(BIN)/python tests/damage/damage.py --file log/high-water-mark --kind truncations $(ARGS)
+	$(BIN)/python tests/damage/damage.py --file snapshot/data.mdb --judge verify $(ARGS)
+	$(BIN)/python tests/damage/damage.py --file snapshot/data.mdb --kind truncations $(ARGS)
+
+soak: $(VENV)/dev.stamp ## half an hour of everything that can go wrong; ARGS="--seconds 60"
+	$(BIN)/python tests/chaos/soak.py $(ARGS)
 
 bench: $(VENV)/dev.stamp ## measure it against its peers; report in bench/report
 	$(BIN)/python -m bench all $(ARGS)

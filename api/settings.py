@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,8 +21,25 @@ def _setting(default: Any, kind: Any, explained: str) -> Any:
     return field(default=default, metadata={"kind": kind, "help": explained})
 
 
+class _Seconds(click.FloatRange):
+    """More than none, and not for ever: `nan` is in every range, and `inf` never passes."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> Any:
+        seconds = super().convert(value, parameter, context)
+        if not isfinite(seconds):
+            self.fail(f"{value} is not a finite number of seconds.", parameter, context)
+        return seconds
+
+
 _positive = click.IntRange(min=1)
-_positive_float = click.FloatRange(min=0, min_open=True)
+_seconds = _Seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +81,11 @@ class Settings:
         SnapshotPolicy().entries, _positive, "Take a snapshot after this many entries,"
     )
     snapshot_interval_s: float = _setting(
-        SnapshotPolicy().interval_s, _positive_float, "or after this many seconds with any."
+        SnapshotPolicy().interval_s, _seconds, "or after this many seconds with any."
     )
     probe_interval_s: float = _setting(
         Limits().probe_interval_s,
-        _positive_float,
+        _seconds,
         "Seconds between probes of a log that refused a write.",
     )
     body_bytes_max: int = _setting(65_536, _positive, "Largest request body; more gets 413.")
@@ -75,18 +93,18 @@ class Settings:
         8 * 1024 * 1024, _positive, "Largest body of a bulk request; more gets 413."
     )
     keep_alive_s: float = _setting(
-        60.0, _positive_float, "Seconds after which an idle connection is closed."
+        60.0, _seconds, "Seconds after which an idle connection is closed."
     )
     request_timeout_s: float = _setting(
         30.0,
-        _positive_float,
+        _seconds,
         "Seconds that a request may take to arrive (more gets 408), and an answer to be taken.",
     )
     connections_max: int = _setting(
         16_384, _positive, "Connections that are open at once; one more gets 503."
     )
     shutdown_s: float = _setting(
-        10.0, _positive_float, "Seconds that requests in flight have to finish at shutdown."
+        10.0, _seconds, "Seconds that requests in flight have to finish at shutdown."
     )
     log_level: str = _setting(
         "info", click.Choice(["debug", "info", "warning", "error"]), "Least level that is logged."

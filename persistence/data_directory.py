@@ -75,8 +75,9 @@ def open_data_directory(path: Path) -> DataDirectory:
         )
     for part in (log_path(path), snapshot_path(path)):
         # An empty one in its place would be a store that forgot everything.
-        if not (part / "data.mdb").exists():
-            raise StoreError(f"{part / 'data.mdb'} is missing; restore the store from a backup")
+        data = part / "data.mdb"
+        if not data.exists() or not data.stat().st_size:
+            raise StoreError(f"{data} is missing or empty; restore the store from a backup")
     return DataDirectory(path, shards)
 
 

@@ -8,7 +8,7 @@ but a disk that cannot be trusted: the two never need to be told apart after the
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ import lmdb
 
 from ledger_actors.errors import CorruptStore
 from persistence.errors import DiskFull, StoreError
+from persistence.meta_page import Meta, read_metas
+from persistence.pages import check_pages
 
 MIB: Final = 1024 * 1024
 INITIAL_BYTES: Final = 16 * MIB
@@ -46,6 +48,8 @@ class Environment:
         except OSError as error:
             raise StoreError(f"cannot open {path}: {error.strerror}") from None
         self._size = max(size, INITIAL_BYTES)
+        if size:
+            read_metas(data)
         _reserve_lock_file(path / "lock.mdb")
         self.lmdb = _open(path, map_size=self._size, meminit=False)
         self._file = os.open(data, os.O_RDWR)
@@ -91,7 +95,7 @@ class Environment:
         os.close(self._file)
 
     def _reserve(self, size: int) -> None:
-        _reserve(self._file, size)
+        reserve(self._file, size)
 
 
 def _reserve_lock_file(path: Path) -> None:
@@ -101,12 +105,17 @@ def _reserve_lock_file(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _reserve(descriptor, LOCK_FILE_BYTES)
+        reserve(descriptor, LOCK_FILE_BYTES)
     finally:
         os.close(descriptor)
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def reserve(descriptor: int, size: int) -> None:
+    """Allocates the file up to that size, where it is smaller.
+
+    Raises:
+        DiskFull: there is no room.
+    """
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
@@ -126,6 +135,7 @@ def open_for_reading(path: Path) -> lmdb.Environment:
         size = (path / "data.mdb").stat().st_size
     except OSError as error:
         raise StoreError(f"cannot open {path}: {error.strerror}") from None
+    read_metas(path / "data.mdb")
     return _open(path, map_size=size, readonly=True, create=False)
 
 
@@ -134,13 +144,6 @@ def _open(path: Path, **options: Any) -> lmdb.Environment:
         environment = lmdb.open(str(path), readahead=False, **options)
     except lmdb.Error as error:
         raise StoreError(f"cannot open {path}: {error}") from None
-    used = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    # Looked at after the opening: a server may write, and its file only grows.
-    size = (path / "data.mdb").stat().st_size
-    if size < used:
-        # A look at what is not there would end the process with SIGBUS.
-        environment.close()
-        raise CorruptStore(f"{path} was cut short: it has {size} bytes of {used}")
     # Readers that were killed still have their places in the table; there are 126.
     environment.reader_check()
     return environment
@@ -157,6 +160,54 @@ def trusted_to_be_readable(path: Path) -> Iterator[None]:
         yield
     except lmdb.Error as error:
         raise CorruptStore(f"{path} is not what was written: {error}") from None
+
+
+def check_environment(path: Path) -> None:
+    """Looks at all pages of the environment in that path.
+
+    Raises:
+        StoreError: the files cannot be opened, or are not LMDB's.
+        CorruptStore: a page is not what was written.
+    """
+    with closing(open_for_reading(path)) as environment:
+        begin_checked(path, environment).abort()
+
+
+def begin_checked(path: Path, environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
+    """A read transaction on the environment in that path, all of whose pages were looked at.
+
+    None may be open.
+
+    Raises:
+        CorruptStore: a page is not what was written.
+    """
+    transaction, meta = begin_known(path, environment)
+    try:
+        check_pages(path / "data.mdb", meta)
+    except BaseException:
+        transaction.abort()
+        raise
+    return transaction
+
+
+def begin_known(
+    path: Path, environment: lmdb.Environment
+) -> tuple["lmdb.Transaction[bytes]", Meta]:
+    """A read transaction, and the meta page that it sees; for `check_pages`, before it reads.
+
+    None may be open.
+    """
+    while True:
+        transaction = begin_reading(environment)
+        try:
+            for meta in read_metas(path / "data.mdb"):
+                if meta.commit == transaction.id():
+                    return transaction, meta
+        except BaseException:
+            transaction.abort()
+            raise
+        # A server has committed twice since: what told of this moment is overwritten.
+        transaction.abort()
 
 
 def begin_reading(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":

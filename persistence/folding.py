@@ -83,8 +83,9 @@ class FoldedRows:
             if entry.key is not None:
                 self._requests.append((request_prefix + entry.key.encode(), pack_request(count)))
             if count % BLOCK_ENTRIES == 0:
-                block = block_of(tail)
-                self._blocks.append((block_key(user, count // BLOCK_ENTRIES - 1), block))
+                full_key = block_key(user, count // BLOCK_ENTRIES - 1)
+                block = block_of(full_key, tail)
+                self._blocks.append((full_key, block))
                 digest = extended(digest, block)
                 tail = b""
         self._accounts.append((key, pack_account(key, balance, count, digest, tail)))

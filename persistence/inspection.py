@@ -13,7 +13,12 @@ from ledger_actors.identity import UserId, shard_of
 from ledger_actors.money import Micros
 from ledger_actors.ports import NO_ACCOUNT
 from persistence.data_directory import DataDirectory
-from persistence.environment import begin_reading, open_for_reading, trusted_to_be_readable
+from persistence.environment import (
+    begin_checked,
+    begin_reading,
+    open_for_reading,
+    trusted_to_be_readable,
+)
 from persistence.log_reader import first_position, read_after, read_some
 from persistence.pinned import pinned
 from persistence.record import decode, key_of
@@ -72,6 +77,7 @@ def log_records(
     """
     environment = open_for_reading(directory.log)
     try:
+        begin_checked(directory.log, environment).abort()
         while True:
             # Gathered before they are handed on: a transaction that waits for its reader keeps
             # the log from using its room again.

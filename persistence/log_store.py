@@ -8,8 +8,9 @@ import lmdb
 
 from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import LogFailed, LogUnavailable
-from persistence.environment import Environment, trusted_to_be_readable
+from persistence.environment import Environment, begin_checked, trusted_to_be_readable
 from persistence.errors import DiskFull
+from persistence.high_water_mark import HighWaterMark, check_marked, read_mark
 from persistence.log_reader import digest_at, first_position, last_position, read_some
 from persistence.record import RecordEncoder, key_of
 
@@ -32,15 +33,23 @@ class LogStore:
             DiskFull: there is no room for a new log.
         """
         self._environment = Environment(path)
+        self._mark = HighWaterMark(path)
         self._encoder = RecordEncoder()
         self._failure: str | None = None
-        with (
-            trusted_to_be_readable(path),
-            self._environment.lmdb.begin() as transaction,
-        ):
-            self.first = first_position(transaction)
-            self.last = last_position(transaction)
-            self._digest = digest_at(transaction, self.last)
+        try:
+            with (
+                trusted_to_be_readable(path),
+                begin_checked(path, self._environment.lmdb) as transaction,
+            ):
+                self.first = first_position(transaction)
+                self.last = last_position(transaction)
+                self._digest = digest_at(transaction, self.last)
+                check_marked(read_mark(path), transaction)
+        except BaseException:
+            self.close()
+            raise
+        # What is durable but was never marked may be seen from now on, so it must stay.
+        self._mark.write(self.last, self._digest)
         self._cut_before = self.first
 
     @property
@@ -73,6 +82,7 @@ class LogStore:
         self.first = first or position
         self.last = position
         self._digest = digest
+        self._mark.write(position, digest)
         return position
 
     def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
@@ -118,6 +128,7 @@ class LogStore:
         self.first = self._trusted(lambda: self._growing(delete, 0))
 
     def close(self) -> None:
+        self._mark.close()
         self._environment.close()
 
     def _cut(self, transaction: "lmdb.Transaction[bytes]", records_max: int) -> LogPosition:

@@ -9,12 +9,14 @@ import lmdb
 from ledger_actors.entry import LogPosition
 from ledger_actors.errors import CorruptStore, LogCut
 from persistence.data_directory import DataDirectory
-from persistence.environment import begin_reading, open_for_reading, trusted_to_be_readable
+from persistence.environment import begin_known, open_for_reading, trusted_to_be_readable
+from persistence.high_water_mark import check_marked, read_mark
 from persistence.log_reader import digest_at, first_position, last_position
+from persistence.pages import check_pages
 from persistence.recovery import check_digest, check_reach
 from persistence.snapshot_store import SnapshotView
 
-ATTEMPTS_MAX = 100
+ATTEMPTS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,13 @@ def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
         snapshot_environment = open_for_reading(directory.snapshot)
         stack.callback(snapshot_environment.close)
         for attempt in range(ATTEMPTS_MAX):
-            log = begin_reading(log_environment)
+            # A server may move it on: read before, it cannot be ahead of the log that is seen.
+            mark = read_mark(directory.log)
+            log, meta = begin_known(directory.log, log_environment)
             snapshot = SnapshotView(snapshot_environment)
             try:
+                check_pages(directory.log / "data.mdb", meta)
+                check_marked(mark, log)
                 check_reach(last_position(log), snapshot.head)
                 check_digest(digest_at(log, snapshot.position), snapshot.head)
             except (CorruptStore, LogCut) as error:

@@ -4,7 +4,8 @@ One tree, sorted by kind and then by user:
 
     00 "head"           head     msgpack [format version, position, digest, users, entries]
     01 uid              account  balance, number of entries, digest of the blocks, tail, checksum
-    02 len uid block    block    16 entries: msgpack [[amount, timestamp, key, reference], …]
+    02 len uid block    block    C1, checksum, 16 entries: msgpack [[amount, timestamp, key,
+                                 reference], …]
     03 len uid key      request  msgpack: the number of the entry that it made
 
 `len` is one byte (user ids are 1 to 128 bytes), `block` 8 bytes big-endian: 0, 1, 2 …
@@ -14,17 +15,20 @@ full. The newest entries, which fill none yet, are the tail of the account, pack
 block. So a fold changes one row of each user that it meets, however many entries it has for it, and
 adds a request for each key.
 
-Digest and checksum are BLAKE2b (RFC 7693). The digest is a chain over the blocks; the checksum is
-over the account's key and the rest of its value. Together they hold every amount, time, key and
-reference of the history, in order, and the requests follow from it. So a snapshot shows by itself,
-long after its log was cut, that nothing in it was changed or lost. Neither depends on how many
-entries were folded at a time.
+Digest and checksums are BLAKE2b (RFC 7693). The digest is a chain over the blocks; a checksum is
+over the row's key and the rest of its value, and is looked at whenever the row is read. Together
+they hold every amount, time, key and reference of the history, in order, and the requests follow
+from it. So a snapshot shows by itself, long after its log was cut, that nothing in it was changed
+or lost. Neither depends on how many entries were folded at a time.
+
+A block that begins with anything but C1, which is nothing in msgpack, is its entries alone: it was
+written before blocks had checksums, and only the digest speaks for it.
 """
 
 from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
-from sys import maxsize as MAXSIZE
+from sys import maxsize
 from typing import Final, NamedTuple
 
 import msgspec
@@ -46,8 +50,12 @@ CHECKSUM_BYTES: Final = 16
 NO_BLOCKS: Final = bytes(CHECKSUM_BYTES)
 """The digest of a history that has no full block."""
 
+_SEALED: Final = b"\xc1"
+_BLOCK_HEAD_BYTES: Final = len(_SEALED) + CHECKSUM_BYTES
 _ACCOUNT: Final = Struct(f">QQ{CHECKSUM_BYTES}s")
 _BLOCK_NUMBER: Final = Struct(">Q")
+# What is no UTF-8 is told by an exception of another family.
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int]).decode
 _unpack_number = msgspec.msgpack.Decoder(int).decode
@@ -138,7 +146,7 @@ def unpack_head(value: bytes | None) -> Head:
         return Head()
     try:
         head = Head(*_unpack_head(value))
-    except msgspec.DecodeError:
+    except _UNDECODABLE:
         raise _unreadable("its head", value) from None
     if head.version != FORMAT_VERSION:
         raise CorruptStore(
@@ -178,9 +186,10 @@ def pack_entry(entry: Entry) -> bytes:
     return _pack((entry.amount, entry.timestamp, entry.key, entry.reference))
 
 
-def block_of(tail: bytes) -> bytes:
-    """The value of a block, from the tail that filled it."""
-    return _array(BLOCK_ENTRIES, tail)
+def block_of(key: bytes, tail: bytes) -> bytes:
+    """The value of the block with that key, from the tail that filled it."""
+    entries = _array(BLOCK_ENTRIES, tail)
+    return _SEALED + _checksum(key + entries) + entries
 
 
 def extended(digest: bytes, block: bytes) -> bytes:
@@ -189,18 +198,25 @@ def extended(digest: bytes, block: bytes) -> bytes:
 
 
 def unpack_block(
-    user: UserId, block: int, value: bytes, first: int = 1, last: int = MAXSIZE
+    user: UserId, block: int, value: bytes, first: int = 1, last: int = maxsize
 ) -> Sequence[Entry]:
     """The entries of a block, of those numbers only.
 
     Raises:
         CorruptStore: it is not what was written.
     """
-    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, value, first, last)
+    entries = value
+    if value.startswith(_SEALED):
+        checksum, entries = value[len(_SEALED) : _BLOCK_HEAD_BYTES], value[_BLOCK_HEAD_BYTES:]
+        if _checksum(block_key(user, block) + entries) != checksum:
+            raise CorruptStore(
+                f"the snapshot's block {block} of user {user!r} does not match its checksum"
+            )
+    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, entries, first, last)
 
 
 def unpack_tail(
-    user: UserId, account: StoredAccount, first: int = 1, last: int = MAXSIZE
+    user: UserId, account: StoredAccount, first: int = 1, last: int = maxsize
 ) -> Sequence[Entry]:
     """The entries of an account's tail, of those numbers only.
 
@@ -223,7 +239,7 @@ def unpack_request(user: UserId, value: bytes) -> int:
     """
     try:
         return _unpack_number(value)
-    except msgspec.DecodeError:
+    except _UNDECODABLE:
         raise _unreadable(f"a request of user {user!r}", value) from None
 
 
@@ -233,7 +249,7 @@ def _unpack(
     """Of so many entries, the first of them the one behind entry `before`, those asked for."""
     try:
         fields = _unpack_entries(value)
-    except msgspec.DecodeError:
+    except _UNDECODABLE:
         fields = []
     if len(fields) != count:
         raise _unreadable(f"entries of user {user!r} behind entry {before}", value)

@@ -177,11 +177,11 @@ class SnapshotView:
         return entry
 
     def _read_head(self) -> Head:
-        return unpack_head(self.transaction.get(HEAD_KEY))
+        return unpack_head(self.row(HEAD_KEY))
 
 
 def _unreadable(key: bytes, error: lmdb.Error) -> CorruptStore:
-    return CorruptStore(f"the snapshot cannot be read at {key!r}: {error}")
+    return CorruptStore(f"the snapshot is not what was written at {key!r}: {error}")
 
 
 def open_snapshot_view(path: Path) -> SnapshotView:
@@ -190,8 +190,13 @@ def open_snapshot_view(path: Path) -> SnapshotView:
     Raises:
         CorruptStore: it is not what was written, or of another format version.
     """
-    with trusted_to_be_readable(path):
-        return SnapshotView(open_for_reading(path))
+    environment = open_for_reading(path)
+    try:
+        with trusted_to_be_readable(path):
+            return SnapshotView(environment)
+    except BaseException:
+        environment.close()
+        raise
 
 
 class SnapshotWriter:

@@ -8,6 +8,7 @@ from ledger_actors.errors import CorruptStore
 from ledger_actors.identity import IdempotencyKey, UserId, shard_of
 from ledger_actors.ports import NO_ACCOUNT
 from persistence.data_directory import DataDirectory
+from persistence.environment import check_environment
 from persistence.log_reader import read_after
 from persistence.pinned import PinnedStore, pinned
 from persistence.record import StoredRecord, decode, key_of
@@ -49,6 +50,7 @@ def verify(
 ) -> Verified:
     """Checks the whole store, also while a server writes it.
 
+    - The pages of both files hold together, so that none leads astray.
     - Each log record has its checksum, its place, and names the record before it.
     - The snapshot was made at a record of this log.
     - Each account of the snapshot is what its history adds up to, entry by entry and key by key,
@@ -62,6 +64,7 @@ def verify(
     Raises:
         CorruptStore: something is not what was written. It says what and where.
     """
+    check_environment(directory.snapshot)
     with pinned(directory) as store:
         view = store.snapshot
         total = view.head.entries

@@ -1,7 +1,7 @@
 """A light HTTP client on trio, for load that leaves the processor to the server under test."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -80,6 +80,17 @@ class Connection:
         headers = {"Idempotency-Key": credit.key} if credit.key else {}
         return await self.request("POST", f"/users/{credit.user}/add", headers, body)
 
+    async def add_many(self, many: Sequence[Credit], reference: str | None = None) -> Reply:
+        """One bulk request; its answer has a line for each credit."""
+        lines = []
+        for credit in many:
+            fields = {"user": credit.user, "amount_micros": credit.amount}
+            named = {"idempotency_key": credit.key, "reference": reference}
+            fields |= {name: text for name, text in named.items() if text is not None}
+            lines.append(json.dumps(fields))
+        headers = {"Content-Type": "application/x-ndjson"}
+        return await self.request("POST", "/v1/credits:batch", headers, "\n".join(lines).encode())
+
     async def get(self, path: str) -> Reply:
         return await self.request("GET", path, {}, b"")
 
@@ -132,11 +143,16 @@ def micros_of(text: str) -> int:
     return int(whole) * MICROS + int(fraction.ljust(6, "0"))
 
 
+def balance_in(reply: Reply) -> int:
+    """The micro-dollars that an answer tells."""
+    return micros_of(json.loads(reply.body)["Message"].rsplit("$", 1)[1])
+
+
 async def read_account(connection: Connection, user: str) -> Account:
     """The balance and every page of the history, as the server tells them."""
     reply = await connection.get(f"/users/{user}/balance")
     assert reply.status == 200, reply
-    balance = micros_of(json.loads(reply.body)["Message"].rsplit("$", 1)[1])
+    balance = balance_in(reply)
     pages = []
     for page in range(1, PAGES_MAX):
         reply = await connection.get(f"/users/{user}/history?page={page}")

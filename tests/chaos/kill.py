@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -24,11 +23,8 @@ from rich.table import Table
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from audit import violations
-from chaos_client import read_accounts
 from load import Load
-
-from bench.server_process import ServerProcess
+from server_under_load import ServerUnderLoad
 
 ROUNDS_PER_AUDIT = 10
 USERS_PER_AUDIT = 40
@@ -69,31 +65,30 @@ class KillTest:
         self._plan = plan
         self._rng = Random(plan.seed)
         self._load = Load(Random(plan.seed + 1))
-        self._server = ServerProcess(data_dir, "--log-format", "json", *SERVER_FLAGS)
+        self._tested = ServerUnderLoad(data_dir, self._load, *SERVER_FLAGS)
+        self._server = self._tested.process
         self._console = console
         self._kills: Counter[Kill] = Counter()
-        self._recoveries_s: list[float] = []
-        self._violations: list[str] = []
 
     async def run(self) -> list[str]:
         """Runs to the end, or to the first audit that finds something; returns what it found."""
         try:
             # The very first start is killed too: a store is being made.
             await self._start_and_kill()
-            await self._start()
+            await self._tested.start()
             for first in range(1, self._plan.rounds + 1, ROUNDS_PER_AUDIT):
                 last = min(first + ROUNDS_PER_AUDIT - 1, self._plan.rounds)
                 await self._rounds(first, last)
-                if self._violations:
+                if self._tested.violations:
                     break
             else:
-                await self._audit({credit.user for credit in self._load.fates})
-                await self._stop()
+                await self._tested.audit({credit.user for credit in self._load.fates})
+                await self._tested.stop()
         except* AssertionError as group:
-            self._violations += [str(error) for error in group.exceptions]
+            self._tested.violations += [str(error) for error in group.exceptions]
         finally:
             self._server.kill()
-        return self._violations
+        return self._tested.violations
 
     async def _rounds(self, first: int, last: int) -> None:
         """These rounds share their users, which are audited at the end of them."""
@@ -103,8 +98,8 @@ class KillTest:
             for number in range(first, last + 1):
                 await self._round(number)
             self._load.stop()
-        await self._audit(set(users))
-        await self._verify()
+        await self._tested.audit(set(users))
+        await self._tested.verify()
 
     async def _round(self, number: int) -> None:
         kill = self._rng.choices(list(KILL_WEIGHTS), list(KILL_WEIGHTS.values()))[0]
@@ -114,29 +109,19 @@ class KillTest:
         else:
             if kill is Kill.FOLDING and not await self._wait_until_folding():
                 kill = Kill.GROUP
-            self._kill()
+            self._tested.kill()
             if kill is Kill.RECOVERING:
                 await self._start_and_kill()
-            await self._start()
+            await self._tested.start()
         self._kills[kill] += 1
         counts = self._load.counts
+        recovered_s = self._tested.recoveries_s[-1]
         self._console.print(
             f"round {number:>3}  {kill.value:<24}  {len(self._load.fates):>7} adds  "
-            f"{counts['unanswered']:>5} unanswered  {self._recoveries_s[-1]:.2f} s to recover",
+            f"{counts['unanswered']:>5} unanswered  {recovered_s:.2f} s to recover",
             highlight=False,
             soft_wrap=True,
         )
-
-    def _kill(self) -> None:
-        self._server.kill()
-        self._load.server_is_down()
-        self._check_output()
-
-    async def _start(self) -> None:
-        started = time.monotonic()
-        await trio.to_thread.run_sync(self._server.start)
-        self._recoveries_s.append(time.monotonic() - started)
-        self._load.server_is_up(self._server.port)
 
     async def _start_and_kill(self) -> None:
         """A start that does not get far: to some point of it, or to where it recovers."""
@@ -148,7 +133,7 @@ class KillTest:
             listening = await trio.to_thread.run_sync(self._server.wait_for_event, "listening")
             self._load.server_is_up(int(listening["url"].rsplit(":", 1)[1]))
             await trio.sleep(self._rng.uniform(0, 0.02))
-        self._kill()
+        self._tested.kill()
 
     async def _kill_snapshotter(self) -> None:
         """The server lives on, starts another, and takes snapshots again."""
@@ -163,7 +148,7 @@ class KillTest:
                 taken = self._count("snapshot taken")
             if taken is not None and self._count("snapshot taken") > taken:
                 return
-        self._violations.append("no snapshot was taken after the snapshotter was killed")
+        self._tested.violations.append("no snapshot was taken after the snapshotter was killed")
 
     def _count(self, event: str) -> int:
         return sum(one["event"] == event for one in self._server.events())
@@ -180,34 +165,10 @@ class KillTest:
             await trio.sleep(0.002)
         return False
 
-    async def _audit(self, users: set[str]) -> None:
-        known = {credit: fate for credit, fate in self._load.fates.items() if credit.user in users}
-        read = await read_accounts(self._server.port, sorted(users))
-        self._violations += [*self._load.violations, *violations(known, read)]
-
-    async def _verify(self) -> None:
-        command = [sys.executable, "-m", "api", "verify", "--data-dir", str(self._server.data_dir)]
-        done = await trio.run_process(
-            command, check=False, capture_stdout=True, capture_stderr=True
-        )
-        if done.returncode:
-            self._violations.append(f"bitburst verify: {done.stderr.decode()}")
-
-    async def _stop(self) -> None:
-        status = await trio.to_thread.run_sync(self._server.stop)
-        if status:
-            self._violations.append(f"the server ended with status {status} when asked to stop")
-        self._check_output()
-        await self._verify()
-
-    def _check_output(self) -> None:
-        output = self._server.output()
-        if "Traceback" in output or '"level": "error"' in output:
-            self._violations.append(f"the server's log:\n{output}")
-
     def report(self) -> Table:
         counts = self._load.counts
         fates = Counter(fate.value for fate in self._load.fates.values())
+        recoveries_s = self._tested.recoveries_s
         table = Table("what", "count", title="kill test")
         rows: dict[str, object] = {"rounds": self._kills.total()}
         rows |= {f"kills: {kill.value}": self._kills[kill] for kill in Kill}
@@ -219,9 +180,9 @@ class KillTest:
             "replays of acknowledged adds": counts["replays"],
             "answers 503": counts["503"],
             "unknown outcomes": fates["unknown"],
-            "recoveries": len(self._recoveries_s),
-            "slowest recovery, with the start": f"{max(self._recoveries_s, default=0):.2f} s",
-            "violations": len(self._violations),
+            "recoveries": len(recoveries_s),
+            "slowest recovery, with the start": f"{max(recoveries_s, default=0):.2f} s",
+            "violations": len(self._tested.violations),
             "seed": self._plan.seed,
         }
         for what, figure in rows.items():

@@ -158,6 +158,7 @@ def test_a_flag_goes_before_the_environment(tmp_path: Path, config: Path) -> Non
         (b"port = ", "cannot read"),
         (b"port = 65536", "--port"),
         (b"shards = 1.5", "--shards"),
+        (b"probe_interval_s = nan", "--probe-interval-s"),
         (b"port = true", "port must be a string or a number"),
         (b"port = [1]", "port must be a string or a number"),
         (b"data_dir = {a = 1}", "data_dir must be a string or a number"),
@@ -172,6 +173,14 @@ def test_a_file_of_settings_that_is_wrong_is_refused(
     finished = bitburst("--config", path, "serve", "--data-dir", tmp_path / "data")
 
     assert_refused(finished, fragment, status=2)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+def test_seconds_that_are_not_finite_are_refused(tmp_path: Path, number: str) -> None:
+    finished = serve(tmp_path / "data", "--snapshot-interval-s", number)
+
+    assert_refused(finished, "--snapshot-interval-s", number.lstrip("-"), status=2)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_file_of_settings_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -320,6 +329,31 @@ def test_a_file_that_was_cut_short_is_refused(store: Path, command: str) -> None
     os.truncate(store / "log" / "data.mdb", 3 * 4096)
 
     assert_refused(bitburst(command, "--data-dir", store), "log", "cut short")
+
+
+@pytest.mark.parametrize("part", ["log", "snapshot"])
+@pytest.mark.parametrize("command", ["serve", "verify"])
+def test_a_file_that_lost_everything_is_refused(store: Path, part: str, command: str) -> None:
+    os.truncate(store / part / "data.mdb", 0)
+
+    assert_refused(bitburst(command, "--data-dir", store), part, "missing or empty")
+
+
+@pytest.mark.parametrize("command", ["serve", "verify"])
+def test_a_log_that_was_put_back_is_refused(tmp_path: Path, command: str) -> None:
+    log, earlier = tmp_path / "data" / "log" / "data.mdb", tmp_path / "earlier"
+    with ServerProcess(tmp_path / "data") as server:
+        credit(server.url, "u", AMOUNT)
+        server.stop()
+        shutil.copyfile(log, earlier)
+        server.start()
+        credit(server.url, "u", AMOUNT)
+        server.stop()
+    shutil.copyfile(earlier, log)
+
+    finished = bitburst(command, "--data-dir", tmp_path / "data")
+
+    assert_refused(finished, "lost its end: it ends at position 1, and had position 2")
 
 
 @pytest.mark.parametrize("text", ["x", "[]", '{"format":1,"shards":0}'])

@@ -16,7 +16,13 @@ from raw_http import balance, credit
 from bench.server_process import ServerProcess
 from ledger_actors import IdempotencyKey, LogPosition, UserId
 from persistence.record import key_of
-from persistence.snapshot_format import account_key, block_key, request_key
+from persistence.snapshot_format import (
+    BLOCK_ENTRIES,
+    account_key,
+    block_key,
+    block_of,
+    request_key,
+)
 
 AMOUNT = b'{"amount":1}'
 FOLDED = 20
@@ -293,14 +299,29 @@ def delete(value: bytes) -> None:
     return None
 
 
-def test_verify_finds_a_changed_amount_in_the_snapshot(store: Path) -> None:
+ARRAY_HEAD = b"\xdc" + BLOCK_ENTRIES.to_bytes(2)
+"""How msgpack begins a block's entries."""
+
+
+def doubled(value: bytes) -> bytes:
+    """The block with one amount changed."""
     amount = b"\xce\x00\x0f\x42\x40"
+    assert amount in value
+    return value.replace(amount, b"\xce\x00\x1e\x84\x80", 1)
 
-    def doubled(value: bytes) -> bytes:
-        assert amount in value
-        return value.replace(amount, b"\xce\x00\x1e\x84\x80", 1)
 
+def test_verify_finds_a_changed_amount_in_the_snapshot(store: Path) -> None:
     change(store / "snapshot", block_key(USER, 0), doubled)
+
+    assert_refused(verify(store), f"block 0 of user '{USER}' does not match its checksum")
+
+
+def test_verify_finds_a_changed_amount_whose_checksum_was_changed_too(store: Path) -> None:
+    def forged(value: bytes) -> bytes:
+        _, entries = doubled(value).split(ARRAY_HEAD, 1)
+        return block_of(block_key(USER, 0), entries)
+
+    change(store / "snapshot", block_key(USER, 0), forged)
 
     assert_refused(verify(store), f"account of user '{USER}' is not what its history adds up to")
 

@@ -30,6 +30,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from bitburst_command import bitburst
 from fuzz_answers import Answer, balance_in, credited_by, read_answers
 from fuzz_inputs import USERS, Ending, Input, make_input
+from held import held_by
 
 from bench.server_process import ServerProcess
 
@@ -62,15 +63,6 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the server process holds."""
-
-    memory_mb: float
-    files: int
-    threads: int
-
-
 class FuzzRun:
     """One run: the inputs, what was answered to them, and what is wrong with that."""
 
@@ -84,11 +76,11 @@ class FuzzRun:
         self._statuses: Counter[int] = Counter()
         self._done = 0
         self._duration_s = 0.0
-        self._before = self._warm = self._after = self._held()
+        self._before = self._warm = self._after = held_by(self._server)
         self.failures: list[str] = []
 
     async def run(self) -> None:
-        self._before = self._held()
+        self._before = held_by(self._server)
         started = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
@@ -163,10 +155,10 @@ class FuzzRun:
         while True:
             await trio.sleep(0.1)
             if not warm and self._done >= WARM_UP_PART * self._plan.inputs:
-                warm, self._warm = True, self._held()
+                warm, self._warm = True, held_by(self._server)
             if trio.current_time() - reported >= REPORT_INTERVAL_S:
                 reported = trio.current_time()
-                held = self._held()
+                held = held_by(self._server)
                 self._console.print(
                     f"{self._done:>9,} inputs  {held.memory_mb:6.1f} MB  {held.files} files  "
                     f"{held.threads} threads  {len(self.failures)} failures",
@@ -177,7 +169,7 @@ class FuzzRun:
         """Waits for the server to have closed its connections."""
         deadline = trio.current_time() + SETTLE_TIMEOUT_S
         while True:
-            self._after = self._held()
+            self._after = held_by(self._server)
             grown = self._after.files - self._before.files
             if grown <= FILES_GROWTH_MAX or trio.current_time() > deadline:
                 return
@@ -240,11 +232,6 @@ class FuzzRun:
                 nursery.start_soon(_read_all, connection, answered)
                 await _send_pieces(connection, given)
         return read_answers(bytes(answered))
-
-    def _held(self) -> Held:
-        process = psutil.Process(self._server.pid)
-        memory_mb = self._server.memory().anonymous_mb
-        return Held(memory_mb, process.num_fds(), process.num_threads())
 
     def _fail(self, what: str) -> None:
         self.failures.append(what)

@@ -42,6 +42,20 @@ def test_keys_sort_as_positions_do(one: LogPosition, other: LogPosition) -> None
     assert position_of(key_of(one)) == one
 
 
+@given(positions, digests, batches, st.data())
+def test_whatever_becomes_of_a_record_is_found(
+    position: LogPosition, previous: bytes, written: list[Batch], data: st.DataObject
+) -> None:
+    value, _ = RecordEncoder().encode(position, previous, written)
+    bit = data.draw(st.integers(0, len(value) * 8 - 1))
+    length = data.draw(st.integers(0, len(value) - 1))
+    flipped = bytearray(value)
+    flipped[bit // 8] ^= 1 << bit % 8
+    for damaged in (bytes(flipped), value[:length], value + b"\0"):
+        with pytest.raises(CorruptStore, match=f"position {position}"):
+            decode(position, damaged)
+
+
 def small_record() -> bytes:
     entry = Entry(UserId("ann"), 1, Micros(5), Timestamp(7), IdempotencyKey("k"))
     return RecordEncoder().encode(LogPosition(3), NO_DIGEST, [Batch(ShardId(1), [entry])])[0]

@@ -36,7 +36,10 @@ from persistence.snapshot_format import (
     REQUEST,
     account_key,
     block_key,
+    block_of,
+    pack_entry,
     request_key,
+    unpack_block,
     user_of,
     user_prefix,
 )
@@ -62,11 +65,13 @@ def entries_of(drawn: list[tuple[UserId, int, bool]]) -> list[Entry]:
 @given(
     st.lists(st.tuples(users, st.integers(1, 2**60), st.booleans()), max_size=150),
     st.lists(st.integers(0, 150), max_size=4),
+    st.lists(st.tuples(st.integers(1, 150), st.integers(1, 150)), max_size=10),
 )
 def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
     tmp_path_factory: pytest.TempPathFactory,
     drawn: list[tuple[UserId, int, bool]],
     cuts: list[int],
+    ranges: list[tuple[int, int]],
 ) -> None:
     entries = entries_of(drawn)
     path = tmp_path_factory.mktemp("snapshot")
@@ -88,6 +93,9 @@ def test_a_store_folded_in_any_steps_answers_as_a_plain_model(
         assert (view.account(user) or NO_ACCOUNT) == model.get(user, NO_ACCOUNT)
         found = view.entries(user, 1, len(history))
         assert list(found) == history
+        for first, last in ranges:
+            if 1 <= first <= last <= len(history):
+                assert list(view.entries(user, first, last)) == history[first - 1 : last]
         for entry in history:
             if entry.key is not None:
                 assert view.recorded(user, entry.key) == entry
@@ -210,6 +218,49 @@ def test_a_lost_block_is_reported(written: Path) -> None:
     with pytest.raises(CorruptStore, match="lost block 0 of user 'a'"):
         view.entries(UserId("a"), 16, 17)
     view.close()
+
+
+def test_no_bit_of_a_block_can_change_unseen() -> None:
+    tail = b"".join(pack_entry(entry) for entry in HISTORY[:BLOCK_ENTRIES])
+    value = block_of(block_key(UserId("a"), 0), tail)
+    assert unpack_block(UserId("a"), 0, value) == HISTORY[:BLOCK_ENTRIES]
+    for bit in range(len(value) * 8):
+        changed = bytearray(value)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptStore, match="user 'a'"):
+            unpack_block(UserId("a"), 0, bytes(changed))
+
+
+def test_a_changed_block_is_never_served(written: Path) -> None:
+    change(written, block_key(UserId("a"), 0), lambda value: value.replace(b"key 3", b"key 4"))
+    view = open_snapshot_view(written)
+    with pytest.raises(CorruptStore, match="block 0 of user 'a' does not match its checksum"):
+        view.entries(UserId("a"), 1, 1)
+    assert view.entries(UserId("a"), 17, 18) == HISTORY[16:]
+    view.close()
+
+
+def test_a_block_in_the_place_of_another_is_never_served(tmp_path: Path) -> None:
+    history = entries_of([(UserId("a"), amount, False) for amount in range(1, 33)])
+    writer = SnapshotWriter(tmp_path)
+    writer.fold(LogPosition(0), history, LogPosition(1), DIGEST)
+    writer.close()
+    view = open_snapshot_view(tmp_path)
+    first = view.row(block_key(UserId("a"), 0))
+    view.close()
+    change(tmp_path, block_key(UserId("a"), 1), lambda _: first)
+    view = open_snapshot_view(tmp_path)
+    with pytest.raises(CorruptStore, match="block 1 of user 'a' does not match its checksum"):
+        view.entries(UserId("a"), 17, 32)
+    view.close()
+
+
+def test_a_block_from_before_there_were_checksums_is_read() -> None:
+    tail = b"".join(pack_entry(entry) for entry in HISTORY[:BLOCK_ENTRIES])
+    value = b"\xdc\0\x10" + tail
+    assert unpack_block(UserId("a"), 0, value) == HISTORY[:BLOCK_ENTRIES]
+    with pytest.raises(CorruptStore, match="entries of user 'a' behind entry 0"):
+        unpack_block(UserId("a"), 0, value.replace(b"key 3", b"key \xff"))
 
 
 def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:

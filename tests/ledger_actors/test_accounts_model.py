@@ -1,0 +1,133 @@
+"""Accounts against a list of entries a user: any credits, any folds, any pages, any moment."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger_actors import (
+    Batch,
+    Entry,
+    IdempotencyKey,
+    LogPosition,
+    Micros,
+    Reference,
+    ShardId,
+    UserId,
+)
+from ledger_actors.accounts import PAGE_SIZE, Accounts
+from ledger_actors.credit import Credit, Replayed, Submission
+from ledger_actors.entry import Timestamp
+from ledger_actors.errors import BalanceLimitReached, IdempotencyKeyReused
+from ledger_actors.money import MICROS_MAX
+from ledger_actors.testing import MemoryLog, MemorySnapshots
+
+USERS = [UserId("a"), UserId("b")]
+KEYS = [IdempotencyKey(f"key {number}") for number in range(6)]
+
+amounts = st.integers(1, 9) | st.integers(1, MICROS_MAX)
+credits_ = st.builds(
+    Credit,
+    user=st.sampled_from(USERS),
+    amount=amounts.map(Micros),
+    key=st.none() | st.sampled_from(KEYS),
+    reference=st.none() | st.just(Reference("r")),
+)
+batches = st.lists(credits_, min_size=1, max_size=25)
+steps = st.lists(
+    st.tuples(st.just("commit"), batches)
+    | st.tuples(st.just("abort"), batches)
+    | st.tuples(st.sampled_from(["fold", "forget", "refresh"]), st.just([])),
+    max_size=25,
+)
+
+
+@dataclass
+class Model:
+    """What was taken, and nothing else."""
+
+    histories: dict[UserId, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+
+    def balance(self, user: UserId) -> int:
+        return sum(entry.amount for entry in self.histories[user])
+
+    def page(self, user: UserId, page: int) -> list[Entry]:
+        newest_first = self.histories[user][::-1]
+        return newest_first[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+
+    def take(self, credit: Credit) -> object:
+        """What must become of the credit: an amount that counts, or why not."""
+        history = self.histories[credit.user]
+        for entry in history:
+            if credit.key is not None and entry.key == credit.key:
+                same = (entry.amount, entry.reference) == (credit.amount, credit.reference)
+                return Replayed if same else IdempotencyKeyReused
+        if self.balance(credit.user) + credit.amount > MICROS_MAX:
+            return BalanceLimitReached
+        entry = Entry(
+            credit.user,
+            len(history) + 1,
+            credit.amount,
+            Timestamp(0),
+            credit.key,
+            credit.reference,
+        )
+        history.append(entry)
+        return Entry
+
+
+class Ledger:
+    """Accounts with their log and snapshots, and the model beside them."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.snapshots = MemorySnapshots(self.log)
+        self.accounts = Accounts(self.snapshots)
+        self.model = Model()
+
+    def credit(self, requests: list[Credit], *, many: bool, committed: bool) -> None:
+        before = {user: list(history) for user, history in self.model.histories.items()}
+        expected = [self.model.take(request) for request in requests]
+        submission = Submission(tuple(requests))
+        entries = self.accounts.stage([submission], Timestamp(0), many=many)
+        assert [type(outcome) for outcome in submission.outcomes] == expected
+        # What is staged is not to be seen: neither before it is durable, nor if it never is.
+        told = self.model
+        self.model = Model(defaultdict(list, before))
+        self.check()
+        if not committed:
+            self.accounts.abort()
+            return
+        self.model = told
+        position = LogPosition(self.log.position)
+        if entries:
+            position = trio.run(self.log.append, [Batch(ShardId(0), entries)])
+        self.accounts.commit(position, entries)
+
+    def check(self) -> None:
+        for user in USERS:
+            history = self.model.histories[user]
+            assert self.accounts.balance(user) == self.model.balance(user)
+            assert self.accounts.count(user) == len(history)
+            for page in range(1, len(history) // PAGE_SIZE + 3):
+                assert list(self.accounts.history(user, page)) == self.model.page(user, page)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps, st.booleans())
+def test_accounts_tell_what_was_taken_whatever_is_folded(
+    drawn: list[tuple[str, list[Credit]]], many: bool
+) -> None:
+    ledger = Ledger()
+    for step, requests in drawn:
+        if step == "fold":
+            trio.run(ledger.snapshots.fold)
+        elif step == "refresh":
+            ledger.snapshots.refresh()
+        elif step == "forget":
+            ledger.accounts.forget_folded(7)
+        else:
+            ledger.credit(requests, many=many, committed=step == "commit")
+        ledger.check()
