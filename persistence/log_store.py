@@ -25,13 +25,15 @@ class LogStore:
     After a failure that leaves the disk's state unknown, every call raises `LogFailed`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, open_environment: Callable[[Path], Environment] = Environment
+    ) -> None:
         """
         Raises:
             CorruptStore: the file or its newest record is not what was written.
             DiskFull: there is no room for a new log.
         """
-        self._environment = Environment(path)
+        self._environment = open_environment(path)
         self._encoder = RecordEncoder()
         self._failure: str | None = None
         with (
