@@ -2,10 +2,10 @@
 
 One tree, sorted by kind and then by user:
 
-    00 "head"           head     msgpack [format version, position, digest, users, entries]
-    01 uid              account  balance, number of entries, digest of the blocks, tail, checksum
-    02 len uid block    block    16 entries: msgpack [[amount, timestamp, key, reference], …]
-    03 len uid key      request  msgpack: the number of the entry that it made
+    00 "head"         head     msgpack [format version, position, digest, users, entries]; checksum
+    01 uid            account  balance, number of entries, digest of the blocks, tail; checksum
+    02 len uid block  block    16 of [amount, timestamp, key, reference], in msgpack; checksum
+    03 len uid key    request  msgpack: the number of the entry that it made
 
 `len` is one byte (user ids are 1 to 128 bytes), `block` 8 bytes big-endian: 0, 1, 2 …
 
@@ -14,11 +14,12 @@ full. The newest entries, which fill none yet, are the tail of the account, pack
 block. So a fold changes one row of each user that it meets, however many entries it has for it, and
 adds a request for each key.
 
-Digest and checksum are BLAKE2b (RFC 7693). The digest is a chain over the blocks; the checksum is
-over the account's key and the rest of its value. Together they hold every amount, time, key and
-reference of the history, in order, and the requests follow from it. So a snapshot shows by itself,
-long after its log was cut, that nothing in it was changed or lost. Neither depends on how many
-entries were folded at a time.
+Digest and checksums are BLAKE2b (RFC 7693). A checksum is over the row's key and the rest of its
+value, and is looked at whenever the row is read; a request is held against the entry that it
+names. The digest is a chain over the blocks. With the accounts' checksums it holds every amount,
+time, key and reference of the history, in order, and the requests follow from it. So a snapshot
+shows by itself, long after its log was cut, that nothing in it was changed or lost. Neither depends
+on how many entries were folded at a time.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ from ledger_actors.money import Micros
 from ledger_actors.ports import AccountSummary
 from persistence.record import NO_DIGEST
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 HEAD_KEY: Final = b"\0head"
 ACCOUNT: Final = b"\1"
 BLOCK: Final = b"\2"
@@ -124,7 +125,7 @@ def user_of(key: bytes) -> UserId:
 
 
 def pack_head(head: Head) -> bytes:
-    return _pack(head)
+    return _sealed(HEAD_KEY, _pack(head))
 
 
 def unpack_head(value: bytes | None) -> Head:
@@ -135,16 +136,14 @@ def unpack_head(value: bytes | None) -> Head:
     """
     if value is None:
         return Head()
-    try:
-        head = Head(*_unpack_head(value))
-    except msgspec.DecodeError:
-        raise _unreadable("its head", value) from None
-    if head.version != FORMAT_VERSION:
+    # Behind the byte that says how many fields there are, in every format.
+    version = value[1] if len(value) > 1 else 0
+    if version != FORMAT_VERSION:
         raise CorruptStore(
-            f"the snapshot has format version {head.version}; "
+            f"the snapshot has format version {version}; "
             f"this program reads version {FORMAT_VERSION}"
         )
-    return head
+    return Head(*_unpack_head(_unsealed(HEAD_KEY, value, "head")))
 
 
 def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: bytes) -> bytes:
@@ -154,8 +153,7 @@ def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: by
         key: the key of the row.
         balance, entries, digest, tail: as in `StoredAccount`.
     """
-    body = _ACCOUNT.pack(balance, entries, digest) + tail
-    return body + _checksum(key + body)
+    return _sealed(key, _ACCOUNT.pack(balance, entries, digest) + tail)
 
 
 def unpack_account(key: bytes, value: bytes) -> StoredAccount:
@@ -164,10 +162,9 @@ def unpack_account(key: bytes, value: bytes) -> StoredAccount:
         CorruptStore: it is not what was written under that key.
     """
     body = value[:-CHECKSUM_BYTES]
+    # Written out: accounts are read by the ten thousand.
     if _checksum(key + body) != value[-CHECKSUM_BYTES:]:
-        raise CorruptStore(
-            f"the snapshot's account of user {user_of(key)!r} does not match its checksum"
-        )
+        raise _spoilt(f"account of user {user_of(key)!r}")
     balance, entries, digest = _ACCOUNT.unpack_from(body)
     return StoredAccount(balance, entries, digest, body[_ACCOUNT.size :])
 
@@ -177,9 +174,9 @@ def pack_entry(entry: Entry) -> bytes:
     return _pack((entry.amount, entry.timestamp, entry.key, entry.reference))
 
 
-def block_of(tail: bytes) -> bytes:
-    """The value of a block, from the tail that filled it."""
-    return _array(BLOCK_ENTRIES, tail)
+def pack_block(key: bytes, tail: bytes) -> bytes:
+    """The value of a block, from its key and the tail that filled it."""
+    return _sealed(key, _array(BLOCK_ENTRIES, tail))
 
 
 def extended(digest: bytes, block: bytes) -> bytes:
@@ -192,7 +189,8 @@ def unpack_block(user: UserId, block: int, value: bytes) -> Sequence[Entry]:
     Raises:
         CorruptStore: it is not what was written.
     """
-    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, value)
+    body = _unsealed(block_key(user, block), value, f"block {block} of user {user!r}")
+    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, body)
 
 
 def unpack_tail(user: UserId, account: StoredAccount) -> Sequence[Entry]:
@@ -235,8 +233,25 @@ def _array(count: int, packed: bytes) -> bytes:
     return b"\xdc%b%b" % (count.to_bytes(2), packed)
 
 
+def _sealed(key: bytes, body: bytes) -> bytes:
+    """The value of a row, with its checksum."""
+    return body + _checksum(key + body)
+
+
+def _unsealed(key: bytes, value: bytes, what: str) -> bytes:
+    """The value of a row without its checksum, which it must match."""
+    body = value[:-CHECKSUM_BYTES]
+    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:
+        raise _spoilt(what)
+    return body
+
+
 def _checksum(data: bytes) -> bytes:
     return blake2b(data, digest_size=CHECKSUM_BYTES).digest()
+
+
+def _spoilt(what: str) -> CorruptStore:
+    return CorruptStore(f"the snapshot's {what} does not match its checksum")
 
 
 def _unreadable(what: str, value: bytes) -> CorruptStore:

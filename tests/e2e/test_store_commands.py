@@ -16,7 +16,13 @@ from raw_http import balance, credit
 from bench.server_process import ServerProcess
 from ledger_actors import IdempotencyKey, LogPosition, UserId
 from persistence.record import key_of
-from persistence.snapshot_format import account_key, block_key, request_key
+from persistence.snapshot_format import (
+    CHECKSUM_BYTES,
+    account_key,
+    block_key,
+    pack_block,
+    request_key,
+)
 
 AMOUNT = b'{"amount":1}'
 FOLDED = 20
@@ -301,6 +307,19 @@ def test_verify_finds_a_changed_amount_in_the_snapshot(store: Path) -> None:
         return value.replace(amount, b"\xce\x00\x1e\x84\x80", 1)
 
     change(store / "snapshot", block_key(USER, 0), doubled)
+
+    assert_refused(verify(store), f"block 0 of user '{USER}' does not match its checksum")
+
+
+def test_verify_finds_a_block_that_is_whole_but_not_the_one_of_the_account(store: Path) -> None:
+    key = block_key(USER, 0)
+    array_bytes, checksum_bytes = 3, CHECKSUM_BYTES
+
+    def of_another_store(value: bytes) -> bytes:
+        tail = value[array_bytes:-checksum_bytes]
+        return pack_block(key, tail.replace(b"\xce\x00\x0f\x42\x40", b"\xce\x00\x1e\x84\x80", 1))
+
+    change(store / "snapshot", key, of_another_store)
 
     assert_refused(verify(store), f"account of user '{USER}' is not what its history adds up to")
 

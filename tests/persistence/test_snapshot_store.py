@@ -33,6 +33,7 @@ from persistence.snapshot_format import (
     ACCOUNT,
     BLOCK,
     BLOCK_ENTRIES,
+    HEAD_KEY,
     REQUEST,
     account_key,
     block_key,
@@ -212,6 +213,36 @@ def test_a_lost_block_is_reported(written: Path) -> None:
     view.close()
 
 
+@pytest.mark.parametrize("at", [0, 4, 10, 60, -1])
+def test_a_block_with_one_bit_changed_is_not_served(written: Path, at: int) -> None:
+    change(written, block_key(UserId("a"), 0), lambda value: flipped(value, at))
+    view = open_snapshot_view(written)
+    with pytest.raises(CorruptStore, match="block 0 of user 'a' does not match its checksum"):
+        view.entries(UserId("a"), 1, 10)
+    with pytest.raises(CorruptStore, match="block 0 of user 'a' does not match its checksum"):
+        view.recorded(UserId("a"), IdempotencyKey("key 0"))
+    view.close()
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 10, -1])
+def test_a_head_with_one_bit_changed_is_refused(written: Path, at: int) -> None:
+    change(written, HEAD_KEY, lambda value: flipped(value, at))
+    with pytest.raises(CorruptStore, match="head does not match its checksum"):
+        open_snapshot_view(written)
+
+
+def test_a_store_of_another_format_is_refused_by_its_version(written: Path) -> None:
+    change(written, HEAD_KEY, lambda value: b"\x95\x01" + value[2:])
+    with pytest.raises(CorruptStore, match="has format version 1; this program reads version 2"):
+        open_snapshot_view(written)
+
+
+def flipped(value: bytes, at: int) -> bytes:
+    damaged = bytearray(value)
+    damaged[at] ^= 1
+    return bytes(damaged)
+
+
 def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:
     key = HISTORY[0].key
     assert key is not None
@@ -228,12 +259,7 @@ def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:
 def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
     written: Path, at: int
 ) -> None:
-    def spoiled(value: bytes) -> bytes:
-        damaged = bytearray(value)
-        damaged[at] ^= 1
-        return bytes(damaged)
-
-    change(written, account_key(UserId("a")), spoiled)
+    change(written, account_key(UserId("a")), lambda value: flipped(value, at))
     view = open_snapshot_view(written)
     key = IdempotencyKey("key 0")
     looks: list[Callable[[], object]] = [
