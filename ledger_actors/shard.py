@@ -141,7 +141,7 @@ class Shard:
         self._settle()
 
     def fail(self, error: LedgerError) -> None:
-        """Answers everything in flight with that error; that someone raises over it stops nothing."""
+        """Answers everything in flight with that error. A caller that raises stops no other."""
         failed, self._in_flight, self._entries = self._in_flight, (), []
         for submission in failed:
             if not submission.settled:
