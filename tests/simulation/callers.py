@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import trio
+from simulation.machine import Defect, Machine, look
+from simulation.oracle import Attempt
+from simulation.scenario import Ask, Deed, Look, Wish
 
 from ledger_actors.bulk import Bulk
 from ledger_actors.credit import Submission
 from ledger_actors.errors import CorruptStore, Recovering, Unavailable
 from ledger_actors.ledger import Ledger
-from simulation.machine import Defect, Machine, look
-from simulation.oracle import Attempt
-from simulation.scenario import Ask, Deed, Look, Wish
 
 
 class Caller:

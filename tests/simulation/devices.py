@@ -12,6 +12,7 @@ from typing import Any
 import lmdb
 import outcome
 import trio
+from simulation.disk import Handle
 
 from ledger_actors.entry import Batch, LogPosition, Record, Timestamp
 from ledger_actors.errors import LedgerError, SnapshotFailed
@@ -20,7 +21,6 @@ from persistence.log_store import LogStore
 from persistence.snapshot_store import SnapshotWriter
 from persistence.snapshotter import fold_all
 from persistence.write_ahead_log import IDLE_S
-from simulation.disk import Handle
 
 BEGAN = Timestamp(1_700_000_000_000_000)
 """What the clock shows at the beginning."""

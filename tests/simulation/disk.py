@@ -3,8 +3,8 @@
 A `Medium` is one LMDB file. It outlives the processes that open it, each through a handle of its
 own. It promises what LMDB promises and no more: a transaction is there whole or not at all, readers
 see one version, and what is committed is durable when the commit's fsync has returned. Here that is
-`sync`, which the simulated devices call after the time that an fsync takes. Until then a crash keeps
-or drops the commit, as the seed will have it.
+`sync`, which the simulated devices call after the time that an fsync takes. Until then a crash
+keeps or drops the commit, as the seed will have it.
 """
 
 from bisect import bisect_left
@@ -25,7 +25,7 @@ Row = tuple[bytes, bytes]
 
 
 class Rows:
-    """One version of a file's content. Transactions copy it; nobody changes it but `Medium.flip`."""
+    """One version of a file's content. Transactions copy it."""
 
     def __init__(self, values: dict[bytes, bytes], size: int) -> None:
         self.values = values
@@ -104,14 +104,15 @@ class Medium:
 
     def spoil(self, key: bytes, spoilt: bytes | None) -> None:
         """Puts something else, or nothing, in the place of a row, as a failing disk does."""
-        self.sync()
-        self.damage[key] = (self.rows.values[key], spoilt)
-        # In place: those who have the file open see it as well, through their maps.
-        if spoilt is None:
-            del self.rows.values[key]
-            self.rows = Rows(self.rows.values, self.rows.size)
-        else:
-            self.rows.values[key] = spoilt
+        self.damage[key] = written, _ = (self.rows.values[key], spoilt)
+        versions = [self.rows] if self._unsynced is None else [self.rows, self._unsynced[0]]
+        for rows in versions:
+            # In place: those who have the file open see it as well, through their maps.
+            if rows.values.get(key) == written:
+                if spoilt is None:
+                    rows.delete(key, rows.size)
+                else:
+                    rows.values[key] = spoilt
 
     @property
     def damaged(self) -> bool:

@@ -2,8 +2,6 @@
 
 from random import Random
 
-from ledger_actors.identity import IdempotencyKey, Reference, UserId
-from ledger_actors.money import MICROS_MAX, Micros
 from simulation.scenario import (
     Ask,
     ClockJumps,
@@ -23,6 +21,9 @@ from simulation.scenario import (
     Wish,
     World,
 )
+
+from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.money import MICROS_MAX, Micros
 
 LASTS_S = 4.0
 """How long callers are busy, about."""

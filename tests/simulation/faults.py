@@ -3,14 +3,6 @@
 from collections.abc import Sequence
 
 import trio
-
-from ledger_actors.errors import CorruptStore, LogCut
-from persistence.log_reader import digest_at
-from persistence.pinned import PinnedStore
-from persistence.recovery import check_digest, check_reach
-from persistence.snapshot_format import HEAD_KEY, unpack_head
-from persistence.snapshot_store import SnapshotView
-from persistence.verify import verify_pinned
 from simulation.disk import Handle, Medium
 from simulation.machine import Machine
 from simulation.scenario import (
@@ -26,6 +18,14 @@ from simulation.scenario import (
     Stop,
     TornTail,
 )
+
+from ledger_actors.errors import CorruptStore, LogCut
+from persistence.log_reader import digest_at
+from persistence.pinned import PinnedStore
+from persistence.recovery import check_digest, check_reach
+from persistence.snapshot_format import HEAD_KEY, unpack_head
+from persistence.snapshot_store import SnapshotView
+from persistence.verify import verify_pinned
 
 SPARE_BYTES = 200
 """What a disk that gets full has left for each file."""

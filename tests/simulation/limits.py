@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from simulation.scenario import World
+
 import ledger_actors.ledger
 import ledger_actors.recovery
 import ledger_actors.shard
 import persistence.log_store
 import persistence.snapshotter
-from simulation.scenario import World
 
 
 @contextmanager

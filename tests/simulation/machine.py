@@ -11,6 +11,10 @@ from contextlib import contextmanager, suppress
 from random import Random
 
 import trio
+from simulation.devices import Latency, SimulatedClock, SimulatedLog, SimulatedSnapshotter
+from simulation.disk import Handle, Medium
+from simulation.oracle import Oracle
+from simulation.scenario import Crash, World
 
 from ledger_actors.errors import CorruptStore, LogFailed
 from ledger_actors.identity import ShardId
@@ -18,10 +22,6 @@ from ledger_actors.ledger import Ledger, Limits
 from ledger_actors.snapshotting import SnapshotPolicy, SnapshotTaken, keep_snapshots
 from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView
-from simulation.devices import Latency, SimulatedClock, SimulatedLog, SimulatedSnapshotter
-from simulation.disk import Handle, Medium
-from simulation.oracle import Oracle
-from simulation.scenario import Crash, World
 
 STEPS_MAX = 200_000
 MENDED_S_MAX = 5.0
@@ -212,9 +212,7 @@ class Machine:
         async with trio.open_nursery() as nursery:
             # As `api/service.py` does it.
             snapshots = SnapshotView(self._handle(self.snapshot_medium))
-            log = self._log = SimulatedLog(
-                self._handle(self.log_medium), self.latency, self.moment
-            )
+            log = self._log = SimulatedLog(self._handle(self.log_medium), self.latency, self.moment)
             self.snapshotter = SimulatedSnapshotter(
                 self._nursery,
                 Handle(self.log_medium),
@@ -226,10 +224,13 @@ class Machine:
             self._snapshotters.append(self.snapshotter)
             nursery.start_soon(log.run)
             await check_joined(log, snapshots.head)
+            # What is killed goes on to its next await: it must not be taken for the next server.
+            await trio.lowlevel.checkpoint_if_cancelled()
             self.ledger = ledger = Ledger(
                 log, snapshots, self.clock, self.world.shards, self._limits(), self._on_restart
             )
             recovered = await ledger.recover()
+            await trio.lowlevel.checkpoint_if_cancelled()
             self.seen["recoveries"] += 1
             self.seen["entries replayed"] += recovered.entries
             self.audit(ledger)

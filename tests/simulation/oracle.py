@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgpack
+from simulation.disk import Row
+from simulation.histories import Observations
+from simulation.scenario import Wish
 
 from ledger_actors.credit import Outcome, Replayed
 from ledger_actors.entry import Entry
@@ -22,9 +25,6 @@ from ledger_actors.errors import (
     ShardRestarted,
     Unavailable,
 )
-from simulation.disk import Row
-from simulation.histories import Observations
-from simulation.scenario import Wish
 
 PAYLOAD = slice(41, -32)
 """Of a log record: see `persistence/record.py`."""
