@@ -107,7 +107,7 @@ class SimulatedLog:
             appends = []
             for request in requests:
                 if request.call is not None:
-                    await trio.sleep(self._latency.draw() / 10)
+                    await trio.sleep(self._latency.draw())
                     request.answer(outcome.capture(request.call))
                 else:
                     appends.append(request)
@@ -233,7 +233,8 @@ class SimulatedSnapshotter:
         while True:
             async with self._lock:
                 if next(steps, None) is None:
-                    return self._writer.head().position
+                    position = self._writer.head().position
+                    break
                 self._say("snapshot is written")
                 await trio.sleep(self._latency.draw())
                 self._snapshot.sync()
@@ -241,6 +242,9 @@ class SimulatedSnapshotter:
             if self.dying or child.orphan:
                 self.dying = False
                 raise SnapshotFailed("the snapshotter ended")
+        # The answer takes its time as well: meanwhile the log goes on.
+        await trio.sleep(self._latency.draw())
+        return position
 
 
 class _Child:

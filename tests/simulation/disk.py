@@ -105,14 +105,17 @@ class Medium:
     def spoil(self, key: bytes, spoilt: bytes | None) -> None:
         """Puts something else, or nothing, in the place of a row, as a failing disk does."""
         self.damage[key] = written, _ = (self.rows.values[key], spoilt)
-        versions = [self.rows] if self._unsynced is None else [self.rows, self._unsynced[0]]
-        for rows in versions:
+        for rows in self._versions:
             # In place: those who have the file open see it as well, through their maps.
             if rows.values.get(key) == written:
                 if spoilt is None:
                     rows.delete(key, rows.size)
                 else:
                     rows.values[key] = spoilt
+
+    @property
+    def _versions(self) -> list[Rows]:
+        return [self.rows] if self._unsynced is None else [self.rows, self._unsynced[0]]
 
     @property
     def damaged(self) -> bool:
@@ -126,10 +129,10 @@ class Medium:
 
     def mend(self) -> None:
         """Puts back what was written, as an operator does with a backup."""
-        if self.damaged:
-            for key, (written, _) in self.damage.items():
-                self.rows.values[key] = written
-            self.rows = Rows(self.rows.values, self.rows.size)
+        for rows in self._versions:
+            for key, (written, spoilt) in self.damage.items():
+                if rows.values.get(key) == spoilt:
+                    rows.put(key, written, rows.size)
         self.damage = {}
 
 

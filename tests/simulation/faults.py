@@ -1,6 +1,7 @@
 """Faults: what befalls the machine, at the times that the scenario says."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 from simulation.disk import Handle, Medium
@@ -143,12 +144,16 @@ async def _spoil(
     report = verified(machine)
     machine.oracle.require(report is not None, f"verify finds nothing wrong with {spoilt}")
     machine.say(f"spoilt: {report}")
-    if machine.ledger is not None and machine.phase == "serving":
+    with suppress(CorruptStore):
+        machine.oracle.recorded(SnapshotView(Handle(machine.snapshot_medium)))
+    if machine.phase == "serving" and machine.ledger is not None:
         machine.audit(machine.ledger)
-    machine.mend_at_s = min(machine.mend_at_s, trio.current_time() + mended_after_s)
+    else:
+        await machine.next_start()
     await trio.sleep(mended_after_s)
     if machine.damaged():
         # An operator stops the server and puts back what was written.
+        machine.to_be_mended = True
         machine.crash(power=False)
 
 

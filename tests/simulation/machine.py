@@ -16,7 +16,7 @@ from simulation.disk import Handle, Medium
 from simulation.oracle import Oracle
 from simulation.scenario import Crash, World
 
-from ledger_actors.errors import CorruptStore, LogFailed
+from ledger_actors.errors import CorruptStore, LogFailed, SnapshotFailed
 from ledger_actors.identity import ShardId
 from ledger_actors.ledger import Ledger, Limits
 from ledger_actors.snapshotting import SnapshotPolicy, SnapshotTaken, keep_snapshots
@@ -24,8 +24,8 @@ from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView
 
 STEPS_MAX = 200_000
-MENDED_S_MAX = 5.0
-"""How long a store that is refused is refused before an operator puts it right."""
+OPERATOR_S = 0.5
+"""How long it takes until someone puts right a store that was refused."""
 
 
 class Defect(Exception):
@@ -37,7 +37,7 @@ class Machine:
     Attributes:
         ledger: what callers can reach; None while there is no server.
         phase: what the server is at.
-        mend_at_s: when an operator puts back what was written.
+        to_be_mended: an operator will put back what was written, when the server is down.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class Machine:
         self.phase = "down"
         self.ledger: Ledger | None = None
         self.snapshotter: SimulatedSnapshotter | None = None
-        self.mend_at_s = float("inf")
+        self.to_be_mended = False
+        self._refused = False
+        self._started = trio.Event()
         self._log: SimulatedLog | None = None
         self._nursery = nursery
         self._writers = trio.Lock()
@@ -190,8 +192,10 @@ class Machine:
             self._stopped.set()
             await trio.sleep(self._down_s)
             self._down_s = 0.0
-            if self.damaged():
-                await self._wait_for_operator()
+            if self._refused:
+                await trio.sleep(OPERATOR_S)
+            if self._refused or self.to_be_mended:
+                self._mend()
 
     async def stop(self) -> None:
         """Stops the server in order; it starts again."""
@@ -236,6 +240,7 @@ class Machine:
             self.audit(ledger)
             self.phase = "serving"
             self._up.set()
+            self._started.set()
             self.moment("recovered")
             nursery.start_soon(self._keep_snapshots, ledger, log)
             await ledger.run()
@@ -250,7 +255,7 @@ class Machine:
             self.snapshotter,
             SnapshotPolicy(self.world.snapshot_entries, self.world.snapshot_interval_s),
             on_taken=self._on_taken,
-            on_failed=lambda error: self.seen.update(["snapshots failed"]),
+            on_failed=self._on_failed,
         )
 
     def _handle(self, medium: Medium) -> Handle:
@@ -277,24 +282,30 @@ class Machine:
         self.seen["snapshots taken"] += 1
         self.say(f"snapshot taken at {taken.position}")
 
+    def _on_failed(self, error: SnapshotFailed) -> None:
+        self.seen["snapshots failed"] += 1
+        self.say(str(error))
+
     def _refuse(self, group: BaseExceptionGroup[CorruptStore]) -> None:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         self.oracle.require(self.damaged(), f"the store is refused: {error}")
+        self._refused = True
+        self._started.set()
         self.seen["stores refused"] += 1
         self.say(f"refused: {error}")
 
-    async def _wait_for_operator(self) -> None:
-        await trio.sleep_until(min(self.mend_at_s, trio.current_time() + MENDED_S_MAX))
-        self.mend()
-
-    def mend(self) -> None:
-        """An operator puts back what was written. The server must be down."""
-        assert self.phase == "down"
-        self.mend_at_s = float("inf")
+    def _mend(self) -> None:
+        """An operator puts back what was written."""
+        self._refused = self.to_be_mended = False
         self.log_medium.mend()
         self.snapshot_medium.mend()
+
+    async def next_start(self) -> None:
+        """Returns when the server has started again, or could not."""
+        self._started = trio.Event()
+        await self._started.wait()
 
 
 def look(oracle: Oracle, ledger: Ledger, user: str, pages: range) -> None:

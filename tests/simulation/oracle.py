@@ -25,6 +25,7 @@ from ledger_actors.errors import (
     ShardRestarted,
     Unavailable,
 )
+from persistence.snapshot_store import SnapshotView
 
 PAYLOAD = slice(41, -32)
 """Of a log record: see `persistence/record.py`."""
@@ -101,6 +102,7 @@ class Oracle:
             self.model.append(entry)
         except AssertionError as error:
             self.require(False, str(error))
+        self.require(self.model.sums[user][-1] <= LIMIT, f"passes the limit: {entry}")
         self.require(
             self.model.made[wish] <= (1 if wish.key else self._open[wish]),
             f"counts more often than it was asked for: {wish}",
@@ -201,6 +203,23 @@ class Oracle:
         same = [fields(entry) for entry in shown] == expected
         self.require(same, f"page {page} of {user} is not what is on disk: {shown} {expected}")
         self.observed.read(user, since, count)
+
+    def recorded(self, snapshots: SnapshotView) -> None:
+        """Each key that the snapshot knows must name its own entry, or be reported."""
+        for (user, key), wish in self.model.keys.items():
+            try:
+                summary = snapshots.account(user)
+                entry = snapshots.recorded(user, key)
+            except CorruptStore:
+                self.seen["look-ups of keys refused"] += 1
+                continue
+            if entry is None:
+                entries = self.model.entries[user][: summary.entries if summary else 0]
+                lost = any(made[4] == key for made in entries)
+                self.require(not lost, f"{key} of {user} is not found any more")
+            else:
+                same = Wish(user, entry.amount, entry.key, entry.reference) == wish
+                self.require(same, f"{wish} is found to have made {entry}")
 
 
 class Attempt:
