@@ -25,7 +25,7 @@ from simulation.scenario import (
 from ledger_actors.identity import IdempotencyKey, Reference, UserId
 from ledger_actors.money import MICROS_MAX, Micros
 
-LASTS_S = 4.0
+LASTS_S = 2.5
 """How long callers are busy, about."""
 CALLERS_MAX = 6
 DEEDS_MAX = 14
@@ -57,7 +57,7 @@ def _world(rng: Random) -> World:
         unfolded_entries=rng.choice([20, 60, 1_000_000, 1_000_000]),
         probe_interval_s=rng.choice([0.05, 1.0]),
         snapshot_entries=rng.choice([1, 5, 15, 40, 1000]),
-        snapshot_interval_s=rng.choice([0.3, 1.0, 5.0]),
+        snapshot_interval_s=rng.choice([0.3, 1.0, 2.0]),
         fsync_s=rng.choice([0.0005, 0.005, 0.05]),
         entries_per_read=rng.choice([1, 3, 7, 5000]),
         entries_per_forgetting=rng.choice([1, 4, 1000]),
@@ -157,8 +157,8 @@ def _trouble(rng: Random) -> Fault:
     return rng.choice(
         [
             SlowDisk(at_s, for_s, rng.choice([5.0, 50.0])),
-            FullDisk(at_s, for_s),
-            FullDisk(at_s, for_s),
+            FullDisk(at_s, for_s, rng.choice([0, 200]), rng.choice([0, 200, 10_000])),
+            FullDisk(at_s, for_s, rng.choice([0, 200]), rng.choice([0, 200, 10_000])),
             FailedFsync(at_s, "log"),
             FailedFsync(at_s, "snapshot"),
             Stall(at_s, for_s),

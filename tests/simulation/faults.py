@@ -28,9 +28,6 @@ from persistence.snapshot_format import HEAD_KEY, unpack_head
 from persistence.snapshot_store import SnapshotView
 from persistence.verify import verify_pinned
 
-SPARE_BYTES = 200
-"""What a disk that gets full has left for each file."""
-
 
 async def inflict(machine: Machine, faults: Sequence[Fault]) -> None:
     """Returns when the last of them is over."""
@@ -69,10 +66,13 @@ async def _inflict(machine: Machine, fault: Fault) -> None:
 
 
 async def _fill(machine: Machine, fault: FullDisk) -> None:
-    media = (machine.log_medium, machine.snapshot_medium)
-    for medium in media:
+    media = {
+        machine.log_medium: fault.log_bytes,
+        machine.snapshot_medium: fault.snapshot_bytes,
+    }
+    for medium, left_bytes in media.items():
         medium.full = True
-        medium.map_bytes = min(medium.map_bytes, medium.rows.size + SPARE_BYTES)
+        medium.map_bytes = medium.rows.size + left_bytes
     refused = machine.seen["answered LogUnavailable"]
     await trio.sleep(fault.for_s)
     for medium in media:

@@ -281,6 +281,12 @@ class Machine:
     def _on_taken(self, taken: SnapshotTaken) -> None:
         self.seen["snapshots taken"] += 1
         self.say(f"snapshot taken at {taken.position}")
+        ledger = self.ledger
+        if ledger is None or self.oracle.unsettled or self.oracle.doubtful:
+            return
+        active = sum(shard.active_accounts for shard in ledger.statistics())
+        kept = active and not ledger.unfolded_entries
+        self.oracle.require(not kept, f"{active} accounts stay in memory with nothing to keep")
 
     def _on_failed(self, error: SnapshotFailed) -> None:
         self.seen["snapshots failed"] += 1

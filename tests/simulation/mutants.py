@@ -261,10 +261,6 @@ MUTANTS = [
         (ACCOUNT, "for entry in following)", "for entry in following[1:])"),
     ),
     mutant(
-        "apply what a snapshot has, when a shard is rebuilt",
-        (RECOVERY, "if record.position > snapshots.position:", "if True:"),
-    ),
-    mutant(
         "lose a record, when a shard is rebuilt",
         (RECOVERY, "> snapshots.position:", "> snapshots.position + 1:"),
     ),

@@ -109,8 +109,17 @@ class SlowDisk:
 
 @dataclass(frozen=True, slots=True)
 class FullDisk:
+    """Neither file can grow.
+
+    Attributes:
+        log_bytes: what the log has left in its file.
+        snapshot_bytes: what the snapshot has.
+    """
+
     at_s: float
     for_s: float
+    log_bytes: int
+    snapshot_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
