@@ -200,7 +200,7 @@ class Machine:
     async def stop(self) -> None:
         """Stops the server in order; it starts again."""
         ledger = self.ledger
-        if ledger is None or self.phase != "serving":
+        if ledger is None or self.phase != "serving" or self._stopping:
             return
         self._stopped = trio.Event()
         self._stopping = True
