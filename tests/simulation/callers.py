@@ -110,7 +110,7 @@ class Exchange:
 
     def _send_one(self, wish: Wish) -> None:
         attempt = self._oracle.asked(wish)
-        request = Poisoned(wish) if self._defect == "stage" else wish
+        request = Poisoned(wish) if "stage" in self._defect else wish
         try:
             self._ledger.submit(request, partial(self._on_settled, [attempt]))
         except Unavailable as error:
@@ -118,7 +118,7 @@ class Exchange:
 
     def _send_bulk(self) -> None:
         attempts = [self._oracle.asked(wish) for wish in self._wishes]
-        requests = [Poisoned(wish) if self._defect == "stage" else wish for wish in self._wishes]
+        requests = [Poisoned(wish) if "stage" in self._defect else wish for wish in self._wishes]
         try:
             self._ledger.submit_bulk(requests, partial(self._on_bulk_settled, attempts))
         except Unavailable as error:
@@ -145,7 +145,7 @@ class Exchange:
         for attempt, outcome in zip(attempts, outcomes, strict=True):
             self._oracle.settled(attempt, outcome)
             self._answered(attempt, again=isinstance(outcome, Unavailable))
-        if self._defect == "answer" and not self._sending:
+        if "answer" in self._defect and not self._sending:
             self._defect = ""
             raise Defect("while it is answered")
 

@@ -1,5 +1,6 @@
 """Draws a scenario from a seed."""
 
+from dataclasses import replace
 from random import Random
 
 from simulation.scenario import (
@@ -125,7 +126,7 @@ def _deed(rng: Random, caller: int, pause_s: float, wishes: _Wishes) -> Deed:
         patience_s=rng.choice([0.001, 0.01, 0.1, 2.0]),
         attempts=rng.choice([1, 2, 5]),
         backoff_s=rng.choice([0.0, 0.01, 0.2, 1.0]),
-        defect=rng.choice(["stage", "answer"]) if rng.random() < 0.03 else "",
+        defect=rng.choice(["stage", "answer", "stage and answer"]) if rng.random() < 0.03 else "",
     )
 
 
@@ -133,7 +134,7 @@ def _faults(rng: Random) -> list[Fault]:
     faults: list[Fault] = []
     for _ in range(rng.choice([0, 1, 2, 2, 3, 4])):
         faults += _crashes(rng)
-    for _ in range(rng.choice([0, 0, 1, 2])):
+    for _ in range(rng.choice([0, 0, 1, 2, 3])):
         faults.append(_trouble(rng))
     if rng.random() < 0.2:
         faults.append(_corruption(rng))
@@ -142,11 +143,12 @@ def _faults(rng: Random) -> list[Fault]:
 
 def _crashes(rng: Random) -> list[Crash]:
     at_s = rng.uniform(0, LASTS_S * 1.2)
-    moment = rng.choice(["", "", *Crash.moments])
+    moment = rng.choice(["", "", "boot", "boot", *Crash.moments])
     steps = rng.choice([rng.randint(0, 3), rng.randint(0, 30), rng.randint(0, 150)])
     crash = Crash(at_s, moment, steps, rng.random() < 0.5, rng.choice([0.0, 0.1, 0.5]))
     if moment == "boot":
-        # Something must make it boot first.
+        # Something must make it boot first. A recovery takes few steps.
+        crash = replace(crash, steps=rng.randint(0, 20))
         return [Crash(at_s, "", 0, crash.power, 0.0), crash]
     return [crash]
 
@@ -157,8 +159,8 @@ def _trouble(rng: Random) -> Fault:
     return rng.choice(
         [
             SlowDisk(at_s, for_s, rng.choice([5.0, 50.0])),
-            FullDisk(at_s, for_s, rng.choice([0, 200]), rng.choice([0, 200, 10_000])),
-            FullDisk(at_s, for_s, rng.choice([0, 200]), rng.choice([0, 200, 10_000])),
+            _full_disk(rng, at_s, for_s),
+            _full_disk(rng, at_s, for_s),
             FailedFsync(at_s, "log"),
             FailedFsync(at_s, "snapshot"),
             Stall(at_s, for_s),
@@ -166,6 +168,16 @@ def _trouble(rng: Random) -> Fault:
             ClockJumps(at_s, -rng.choice([0.5, 3600.0])),
             Stop(at_s),
         ]
+    )
+
+
+def _full_disk(rng: Random, at_s: float, for_s: float) -> FullDisk:
+    return FullDisk(
+        at_s,
+        for_s,
+        log_bytes=rng.choice([0, 200]),
+        snapshot_bytes=rng.choice([0, 200, 10_000]),
+        factor=rng.choice([1.0, 1.0, 10.0, 50.0]),
     )
 
 

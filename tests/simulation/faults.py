@@ -73,10 +73,12 @@ async def _fill(machine: Machine, fault: FullDisk) -> None:
     for medium, left_bytes in media.items():
         medium.full = True
         medium.map_bytes = medium.rows.size + left_bytes
+    machine.latency.factor = fault.factor
     refused = machine.seen["answered LogUnavailable"]
     await trio.sleep(fault.for_s)
     for medium in media:
         medium.full = False
+    machine.latency.factor = 1.0
     if machine.seen["answered LogUnavailable"] > refused:
         machine.seen["full disks that refused credits"] += 1
 

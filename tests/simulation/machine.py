@@ -8,6 +8,7 @@ while trio unwinds it reaches nobody.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from random import Random
 
 import trio
@@ -73,8 +74,10 @@ class Machine:
         self._connections: set[trio.CancelScope] = set()
         self._up = trio.Event()
         self._damaged = False
-        self._crash: Crash | None = None
-        self._crash_at_step: int | None = None
+        self._armed: list[Crash] = []
+        """Crashes that wait for their moments."""
+        self._set: list[tuple[int, Crash]] = []
+        """Crashes whose moments have come, and the steps at which they follow."""
         self._down_s = 0.0
         self._stopping = False
         self._stopped = trio.Event()
@@ -89,16 +92,24 @@ class Machine:
 
     def arm(self, crash: Crash) -> None:
         """The crash will come at its moment."""
-        self._crash = crash
-        self._crash_at_step = None if crash.moment else self.steps + crash.steps
+        if crash.moment:
+            self._armed.append(crash)
+        else:
+            self._set_off(crash)
+
+    def disarm(self) -> None:
+        self._armed.clear()
+        self._set.clear()
+
+    def _set_off(self, crash: Crash) -> None:
+        self._set.append((self.steps + 1 + crash.steps, crash))
+        self._set.sort(key=itemgetter(0))
 
     def step(self) -> None:
         """The scheduler is about to make one."""
         self.steps += 1
-        if self._crash_at_step is not None and self.steps >= self._crash_at_step:
-            crash = self._crash
-            self.disarm()
-            assert crash is not None
+        if self._set and self.steps >= self._set[0][0]:
+            _, crash = self._set.pop(0)
             self.crash(power=crash.power, down_s=crash.down_s)
         if self.steps == STEPS_MAX:
             self.oracle.require(False, f"does not come to rest in {STEPS_MAX} steps")
@@ -106,12 +117,9 @@ class Machine:
     def moment(self, what: str) -> None:
         """A device, or the server, says what it is at."""
         self.say(what)
-        if self._crash is not None and self._crash.moment == what and not self._crash_at_step:
-            self._crash_at_step = self.steps + 1 + self._crash.steps
-
-    def disarm(self) -> None:
-        self._crash = None
-        self._crash_at_step = None
+        for crash in [armed for armed in self._armed if armed.moment == what]:
+            self._armed.remove(crash)
+            self._set_off(crash)
 
     def crash(self, *, power: bool, down_s: float = 0.0) -> None:
         """The server ends, now. Without one it changes nothing."""
@@ -281,12 +289,9 @@ class Machine:
     def _on_taken(self, taken: SnapshotTaken) -> None:
         self.seen["snapshots taken"] += 1
         self.say(f"snapshot taken at {taken.position}")
-        ledger = self.ledger
-        if ledger is None or self.oracle.unsettled or self.oracle.doubtful:
-            return
-        active = sum(shard.active_accounts for shard in ledger.statistics())
-        kept = active and not ledger.unfolded_entries
-        self.oracle.require(not kept, f"{active} accounts stay in memory with nothing to keep")
+        if self.ledger is not None:
+            active = sum(shard.active_accounts for shard in self.ledger.statistics())
+            self.oracle.in_memory(active, taken.position)
 
     def _on_failed(self, error: SnapshotFailed) -> None:
         self.seen["snapshots failed"] += 1

@@ -134,6 +134,14 @@ MUTANTS = [
             "                    self._on_restart(self._shard, defect)\n",
             "                submission.fail(error)\n",
         ),
+        (
+            GROUP_COMMIT,
+            "                try:\n"
+            "                    shard.abort(error)\n"
+            "                except Exception as defect:\n"
+            "                    self._restart(shard, defect, restarts)\n",
+            "                shard.abort(error)\n",
+        ),
     ),
     mutant(
         "know only the keys that are in memory",

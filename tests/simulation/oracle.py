@@ -78,6 +78,8 @@ class Oracle:
         self._on_violation = on_violation
         self._open: Counter[Wish] = Counter()
         """Attempts that may count or may have counted."""
+        self._newest: dict[str, int] = {}
+        """The position of each user's newest entry."""
         self._answered: set[tuple[str, int]] = set()
         """Entries whose makers were told so."""
 
@@ -89,10 +91,11 @@ class Oracle:
 
     def durable(self, put: Sequence[Row]) -> None:
         """The disk has these rows of the log from now on."""
-        for _, value in put:
+        for key, value in put:
             for _, entries in msgpack.unpackb(value[PAYLOAD]):
                 for fields in entries:
                     self._durable(tuple(fields))
+                    self._newest[fields[0]] = int.from_bytes(key)
 
     def _durable(self, entry: tuple) -> None:
         user, _, amount, _, key, reference = entry
@@ -179,6 +182,16 @@ class Oracle:
         self.observed.at_least(entry.user, attempt.since, entry.number)
         flight = entry.number > attempt.durable
         self.seen["duplicates in flight" if flight else "replays of what was durable"] += 1
+
+    def in_memory(self, accounts: int, folded: int) -> None:
+        """The server has so many accounts in memory, and has let go of what is folded."""
+        tails = {user for user, position in self._newest.items() if position > folded}
+        staged = {attempt.wish.user for attempt in self.unsettled}
+        needed = len(tails | staged)
+        self.require(
+            accounts <= needed or self.doubtful,
+            f"{accounts} accounts stay in memory, where {needed} have anything to keep",
+        )
 
     def balance(self, user: str, since: int, balance: int) -> None:
         """A reader saw this balance; it began to look at `since`."""

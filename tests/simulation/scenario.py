@@ -50,7 +50,7 @@ class Ask:
     attempts: int
     backoff_s: float
     defect: str = ""
-    """Where the ledger raises over it: while it is staged, or while it is answered."""
+    """Where the ledger raises over it: "stage", "answer", or "stage and answer"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,14 @@ class FullDisk:
     Attributes:
         log_bytes: what the log has left in its file.
         snapshot_bytes: what the snapshot has.
+        factor: how much slower the disk is.
     """
 
     at_s: float
     for_s: float
     log_bytes: int
     snapshot_bytes: int
+    factor: float
 
 
 @dataclass(frozen=True, slots=True)
