@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench lock clean
+.PHONY: help serve test check format simulate bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ check: $(VENV)/dev.stamp ## lint, format, types, layers
 format: $(VENV)/dev.stamp ## let ruff mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+SEEDS ?= 1000
+simulate: $(VENV)/dev.stamp ## run the ledger through crashes and faults; SEEDS=1000, ARGS="--first 0"
+	PYTHONPATH=tests $(BIN)/python -m simulation run --seeds $(SEEDS) $(ARGS)
 
 bench: $(VENV)/dev.stamp ## measure it against its peers; report in bench/report
 	$(BIN)/python -m bench all $(ARGS)

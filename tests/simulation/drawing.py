@@ -11,6 +11,7 @@ from simulation.scenario import (
     FailedFsync,
     Fault,
     FlippedBit,
+    ForeignRecord,
     FullDisk,
     Look,
     Scenario,
@@ -184,8 +185,11 @@ def _full_disk(rng: Random, at_s: float, for_s: float) -> FullDisk:
 def _corruption(rng: Random) -> Fault:
     at_s = rng.uniform(0.2, LASTS_S)
     mended_after_s = rng.choice([0.0, 0.5])
-    if rng.random() < 0.25:
+    chance = rng.random()
+    if chance < 0.25:
         return TornTail(at_s, rng.choice([0, 0, 1, 5, 100]), mended_after_s)
+    if chance < 0.35:
+        return ForeignRecord(at_s, rng.random(), mended_after_s)
     return FlippedBit(
         at_s,
         rng.choice(["log", "snapshot", "snapshot"]),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+import msgspec
 import trio
 from simulation.disk import Handle, Medium
 from simulation.machine import Machine
@@ -12,6 +13,7 @@ from simulation.scenario import (
     FailedFsync,
     Fault,
     FlippedBit,
+    ForeignRecord,
     FullDisk,
     SlowDisk,
     SnapshotterDies,
@@ -20,9 +22,11 @@ from simulation.scenario import (
     TornTail,
 )
 
+from ledger_actors.entry import Batch
 from ledger_actors.errors import CorruptStore, LogCut
 from persistence.log_reader import digest_at
 from persistence.pinned import PinnedStore
+from persistence.record import RecordEncoder, decode, position_of
 from persistence.recovery import check_digest, check_reach
 from persistence.snapshot_format import HEAD_KEY, unpack_head
 from persistence.snapshot_store import SnapshotView
@@ -54,6 +58,8 @@ async def _inflict(machine: Machine, fault: Fault) -> None:
             _fail_fsync(machine, fault)
         case FlippedBit():
             await _flip(machine, fault)
+        case ForeignRecord():
+            await _replace(machine, fault)
         case TornTail():
             await _tear(machine, fault)
         case Stall() if machine.snapshotter is not None:
@@ -134,6 +140,25 @@ async def _tear(machine: Machine, fault: TornTail) -> None:
     if reach < unpack_head(machine.snapshot_medium.rows.values.get(HEAD_KEY)).position:
         await _spoil(machine, medium, dict.fromkeys(lost), fault.mended_after_s)
         machine.seen["end of the log lost"] += 1
+
+
+async def _replace(machine: Machine, fault: ForeignRecord) -> None:
+    machine.crash(power=False)
+    medium = machine.log_medium
+    keys = medium.rows.keys[:-1]
+    if not keys:
+        return
+    key = keys[int(fault.place * len(keys))]
+    position = position_of(key)
+    written = decode(position, medium.rows.values[key])
+    batches = [
+        Batch(shard, [msgspec.structs.replace(entry, amount=entry.amount + 1) for entry in entries])
+        for shard, entries in written.record.batches
+    ]
+    foreign, _ = RecordEncoder().encode(position, written.previous, batches)
+    if foreign != medium.rows.values[key]:
+        await _spoil(machine, medium, {key: foreign}, fault.mended_after_s)
+        machine.seen["foreign records in the log"] += 1
 
 
 async def _spoil(

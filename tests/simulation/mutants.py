@@ -348,6 +348,10 @@ MUTANTS = [
         (RECORD, "if sha256(memoryview(value)[:-DIGEST_BYTES]).digest() != digest:", "if False:"),
     ),
     mutant(
+        "read a record without a look at the one before it",
+        (LOG_READER, "            if stored.previous != previous:", "            if False:"),
+    ),
+    mutant(
         "read an account without a look at its checksum",
         (
             SNAPSHOT_FORMAT,

@@ -164,6 +164,19 @@ class TornTail:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignRecord:
+    """A record of the log is whole, but not the one that was written there.
+
+    Attributes:
+        place: which of those that another follows, from 0 to 1.
+    """
+
+    at_s: float
+    place: float
+    mended_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stall:
     """The snapshotter hangs."""
 
@@ -192,6 +205,7 @@ Fault = (
     | FailedFsync
     | FlippedBit
     | TornTail
+    | ForeignRecord
     | Stall
     | SnapshotterDies
     | ClockJumps

@@ -39,6 +39,7 @@ STATES = [
     "faults: SnapshotterDies",
     "faults: Stall",
     "folds that outlive the server",
+    "foreign records in the log",
     "full disks that refused credits",
     "newest record cut short",
     "replays of what was durable",
