@@ -220,7 +220,9 @@ class Machine:
         self.moment("boot")
         self.phase = "recovering"
         self._stopping = False
+        # What it opens now it sees until it moves its view on.
         self._damaged = False
+        self.damaged()
         async with trio.open_nursery() as nursery:
             # As `api/service.py` does it.
             snapshots = SnapshotView(self._handle(self.snapshot_medium))
