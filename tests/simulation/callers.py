@@ -94,6 +94,8 @@ class Exchange:
         self._sending = False
         self._refused: list[Wish] = []
         self._unanswered = {id(wish): wish for wish in wishes}
+        if not wishes:
+            self.done.set()
 
     def send(self, *, bulk: bool) -> None:
         self._sending = True

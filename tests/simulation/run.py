@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import trio
 from simulation import limits
-from simulation.callers import Caller
+from simulation.callers import Caller, Exchange
 from simulation.faults import inflict, verified
 from simulation.machine import Machine, look
 from simulation.oracle import Oracle
@@ -126,8 +126,21 @@ async def come_to_rest(machine: Machine) -> None:
     await machine.serving()
     machine.crash(power=True)
     await machine.serving()
+    await _ask_all_again(machine)
     wrong = verified(machine)
     oracle.require(wrong is None, f"verify: {wrong}")
+
+
+async def _ask_all_again(machine: Machine) -> None:
+    """Every key that ever counted is known, however long ago that was."""
+    wishes = list(machine.oracle.model.keys.values())
+    ledger = await machine.serving()
+    exchange = Exchange(machine, ledger, wishes, "")
+    exchange.send(bulk=True)
+    with trio.move_on_after(REST_S_MAX):
+        await exchange.done.wait()
+    unknown = exchange.worth_another()
+    machine.oracle.require(not unknown, f"not answered: {unknown}")
 
 
 def _end_of_trouble(machine: Machine) -> None:
