@@ -147,7 +147,8 @@ class Machine:
         """The process is no more: its hold on the disk, its connections, its memory."""
         self.phase = "down"
         self.ledger = None
-        self._up = trio.Event()
+        if self._up.is_set():
+            self._up = trio.Event()
         for snapshotter in self._snapshotters:
             if power or not snapshotter.leave():
                 snapshotter.kill()
