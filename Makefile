@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format damage soak bench lock clean
+.PHONY: help serve test check format simulate damage soak bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -50,6 +50,10 @@ damage: $(VENV)/dev.stamp ## flip each bit of a small store, and cut it at each 
 
 soak: $(VENV)/dev.stamp ## half an hour of everything that can go wrong; ARGS="--seconds 60"
 	$(BIN)/python tests/chaos/soak.py $(ARGS)
+
+SEEDS ?= 1000
+simulate: $(VENV)/dev.stamp ## run the ledger through crashes and faults; SEEDS=1000, ARGS="--first 0"
+	PYTHONPATH=tests $(BIN)/python -m simulation run --seeds $(SEEDS) $(ARGS)
 
 bench: $(VENV)/dev.stamp ## measure it against its peers; report in bench/report
 	$(BIN)/python -m bench all $(ARGS)

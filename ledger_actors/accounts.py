@@ -92,6 +92,8 @@ class Accounts:
         """Forgets what is staged: the log refused it."""
         for account in self._touched:
             account.unstage()
+        # What was folded meanwhile may have left nothing but the staged.
+        self._opened_now += self._touched
         self._end_staging()
 
     def _stage(
@@ -173,7 +175,7 @@ class Accounts:
     def _end_staging(self) -> None:
         for account in self._opened_now:
             if account.idle:
-                del self._active[account.user]
+                self._active.pop(account.user, None)
         self._touched.clear()
         self._opened_now.clear()
 

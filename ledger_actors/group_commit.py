@@ -81,7 +81,10 @@ class GroupCommit:
         except LogUnavailable as error:
             self._readiness.lose(str(error))
             for shard in staged:
-                shard.abort(error)
+                try:
+                    shard.abort(error)
+                except Exception as defect:
+                    self._restart(shard, defect, restarts)
         except Exception as defect:
             for shard in staged:
                 self._restart(shard, defect, restarts)

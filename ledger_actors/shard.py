@@ -14,6 +14,7 @@ from ledger_actors.errors import (
     LedgerError,
     LogFailed,
     LogUnavailable,
+    Refused,
     ShardRestarted,
 )
 from ledger_actors.identity import ShardId
@@ -121,24 +122,33 @@ class Shard:
         self._settle()
 
     def abort(self, error: LogUnavailable) -> None:
-        """The log refused what was staged: leaves memory as the disk is, and answers."""
+        """The log refused what was staged: leaves memory as the disk is, and answers.
+
+        A request may have been refused because of a staged entry, which will now never be: that
+        answer is taken back as well.
+        """
         assert self._accounts is not None
         self._accounts.abort()
         staged = {id(entry) for entry in self._entries}
         for submission in self._in_flight:
             submission.outcomes = [
-                type(error)(str(error)) if id(_entry_of(outcome)) in staged else outcome
+                type(error)(str(error))
+                if isinstance(outcome, Refused) or id(_entry_of(outcome)) in staged
+                else outcome
                 for outcome in submission.outcomes
             ]
             submission.uniform = False
         self._settle()
 
     def fail(self, error: LedgerError) -> None:
-        """Answers everything in flight with that error."""
+        """Answers everything in flight with that error. A caller that raises stops no other."""
         failed, self._in_flight, self._entries = self._in_flight, (), []
         for submission in failed:
             if not submission.settled:
-                submission.fail(error)
+                try:
+                    submission.fail(error)
+                except Exception as defect:
+                    self._on_restart(self._shard, defect)
 
     def crash(self, defect: Exception) -> None:
         """Costs the shard its memory: what it holds may be half a step. `restart` must follow."""

@@ -47,6 +47,7 @@ class Environment:
             size = data.stat().st_size if data.exists() else 0
         except OSError as error:
             raise StoreError(f"cannot open {path}: {error.strerror}") from None
+        self._path = path
         self._size = max(size, INITIAL_BYTES)
         if size:
             read_metas(data)
@@ -65,6 +66,10 @@ class Environment:
     @property
     def reserved_bytes(self) -> int:
         return self._size
+
+    def begin_checked(self) -> "lmdb.Transaction[bytes]":
+        """As the function of that name."""
+        return begin_checked(self._path, self.lmdb)
 
     def grow(self, at_least: int) -> None:
         """Makes room for at least that many bytes more, and a share of the size if it can.

@@ -13,9 +13,9 @@ from persistence.snapshot_format import (
     REQUEST,
     account_key,
     block_key,
-    block_of,
     extended,
     pack_account,
+    pack_block,
     pack_entry,
     pack_request,
     unpack_account,
@@ -83,9 +83,9 @@ class FoldedRows:
             if entry.key is not None:
                 self._requests.append((request_prefix + entry.key.encode(), pack_request(count)))
             if count % BLOCK_ENTRIES == 0:
-                full_key = block_key(user, count // BLOCK_ENTRIES - 1)
-                block = block_of(full_key, tail)
-                self._blocks.append((full_key, block))
+                key_of_block = block_key(user, count // BLOCK_ENTRIES - 1)
+                block = pack_block(key_of_block, tail)
+                self._blocks.append((key_of_block, block))
                 digest = extended(digest, block)
                 tail = b""
         self._accounts.append((key, pack_account(key, balance, count, digest, tail)))

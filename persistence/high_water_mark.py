@@ -50,6 +50,7 @@ class HighWaterMark:
         Raises:
             DiskFull: there is no room for a new one.
         """
+        self._directory = directory
         file = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             reserve(file, FILE_BYTES)
@@ -62,6 +63,10 @@ class HighWaterMark:
         mark = _MARK.pack(position, digest)
         at = position % SLOTS * SLOT_BYTES
         self._memory[at : at + _SLOT.size] = _SLOT.pack(mark, _checksum(mark))
+
+    def read(self) -> Mark:
+        """As `read_mark`."""
+        return read_mark(self._directory)
 
     def close(self) -> None:
         self._memory.close()

@@ -8,9 +8,9 @@ import lmdb
 
 from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import LogFailed, LogUnavailable
-from persistence.environment import Environment, begin_checked, trusted_to_be_readable
+from persistence.environment import Environment, trusted_to_be_readable
 from persistence.errors import DiskFull
-from persistence.high_water_mark import HighWaterMark, check_marked, read_mark
+from persistence.high_water_mark import HighWaterMark, check_marked
 from persistence.log_reader import digest_at, first_position, last_position, read_some
 from persistence.record import RecordEncoder, key_of
 
@@ -26,25 +26,30 @@ class LogStore:
     After a failure that leaves the disk's state unknown, every call raises `LogFailed`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        open_environment: Callable[[Path], Environment] = Environment,
+        open_mark: Callable[[Path], HighWaterMark] = HighWaterMark,
+    ) -> None:
         """
         Raises:
             CorruptStore: the file or its newest record is not what was written.
             DiskFull: there is no room for a new log.
         """
-        self._environment = Environment(path)
-        self._mark = HighWaterMark(path)
+        self._environment = open_environment(path)
+        self._mark = open_mark(path)
         self._encoder = RecordEncoder()
         self._failure: str | None = None
         try:
             with (
                 trusted_to_be_readable(path),
-                begin_checked(path, self._environment.lmdb) as transaction,
+                self._environment.begin_checked() as transaction,
             ):
                 self.first = first_position(transaction)
                 self.last = last_position(transaction)
                 self._digest = digest_at(transaction, self.last)
-                check_marked(read_mark(path), transaction)
+                check_marked(self._mark.read(), transaction)
         except BaseException:
             self.close()
             raise

@@ -2,7 +2,8 @@
 
 One tree, sorted by kind and then by user:
 
-    00 "head"           head     msgpack [format version, position, digest, users, entries]
+    00 "head"           head     msgpack [format version, position, digest, users, entries],
+                                 checksum
     01 uid              account  balance, number of entries, digest of the blocks, tail, checksum
     02 len uid block    block    C1, checksum, 16 entries: msgpack [[amount, timestamp, key,
                                  reference], …]
@@ -15,14 +16,15 @@ full. The newest entries, which fill none yet, are the tail of the account, pack
 block. So a fold changes one row of each user that it meets, however many entries it has for it, and
 adds a request for each key.
 
-Digest and checksums are BLAKE2b (RFC 7693). The digest is a chain over the blocks; a checksum is
-over the row's key and the rest of its value, and is looked at whenever the row is read. Together
-they hold every amount, time, key and reference of the history, in order, and the requests follow
-from it. So a snapshot shows by itself, long after its log was cut, that nothing in it was changed
-or lost. Neither depends on how many entries were folded at a time.
+Digest and checksums are BLAKE2b (RFC 7693). A checksum is over the row's key and the rest of its
+value, and is looked at whenever the row is read; a request is held against the entry that it
+names. The digest is a chain over the blocks. With the accounts' checksums it holds every amount,
+time, key and reference of the history, in order, and the requests follow from it. So a snapshot
+shows by itself, long after its log was cut, that nothing in it was changed or lost. Neither depends
+on how many entries were folded at a time.
 
 A block that begins with anything but C1, which is nothing in msgpack, is its entries alone: it was
-written before blocks had checksums, and only the digest speaks for it.
+written by format version 1, where blocks had no checksums, and only the digest speaks for it.
 """
 
 from collections.abc import Sequence
@@ -40,7 +42,7 @@ from ledger_actors.money import Micros
 from ledger_actors.ports import AccountSummary
 from persistence.record import NO_DIGEST
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 HEAD_KEY: Final = b"\0head"
 ACCOUNT: Final = b"\1"
 BLOCK: Final = b"\2"
@@ -50,8 +52,8 @@ CHECKSUM_BYTES: Final = 16
 NO_BLOCKS: Final = bytes(CHECKSUM_BYTES)
 """The digest of a history that has no full block."""
 
-_SEALED: Final = b"\xc1"
-_BLOCK_HEAD_BYTES: Final = len(_SEALED) + CHECKSUM_BYTES
+_BLOCK_MARK: Final = b"\xc1"
+_BLOCK_HEAD_BYTES: Final = len(_BLOCK_MARK) + CHECKSUM_BYTES
 _ACCOUNT: Final = Struct(f">QQ{CHECKSUM_BYTES}s")
 _BLOCK_NUMBER: Final = Struct(">Q")
 # What is no UTF-8 is told by an exception of another family.
@@ -133,7 +135,7 @@ def user_of(key: bytes) -> UserId:
 
 
 def pack_head(head: Head) -> bytes:
-    return _pack(head)
+    return _sealed(HEAD_KEY, _pack(head))
 
 
 def unpack_head(value: bytes | None) -> Head:
@@ -144,16 +146,14 @@ def unpack_head(value: bytes | None) -> Head:
     """
     if value is None:
         return Head()
-    try:
-        head = Head(*_unpack_head(value))
-    except _UNDECODABLE:
-        raise _unreadable("its head", value) from None
-    if head.version != FORMAT_VERSION:
+    # Behind the byte that says how many fields there are, in every format.
+    version = value[1] if len(value) > 1 else 0
+    if version != FORMAT_VERSION:
         raise CorruptStore(
-            f"the snapshot has format version {head.version}; "
+            f"the snapshot has format version {version}; "
             f"this program reads version {FORMAT_VERSION}"
         )
-    return head
+    return Head(*_unpack_head(_unsealed(HEAD_KEY, value, "head")))
 
 
 def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: bytes) -> bytes:
@@ -163,8 +163,7 @@ def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: by
         key: the key of the row.
         balance, entries, digest, tail: as in `StoredAccount`.
     """
-    body = _ACCOUNT.pack(balance, entries, digest) + tail
-    return body + _checksum(key + body)
+    return _sealed(key, _ACCOUNT.pack(balance, entries, digest) + tail)
 
 
 def unpack_account(key: bytes, value: bytes) -> StoredAccount:
@@ -173,10 +172,9 @@ def unpack_account(key: bytes, value: bytes) -> StoredAccount:
         CorruptStore: it is not what was written under that key.
     """
     body = value[:-CHECKSUM_BYTES]
+    # Written out: accounts are read by the ten thousand.
     if _checksum(key + body) != value[-CHECKSUM_BYTES:]:
-        raise CorruptStore(
-            f"the snapshot's account of user {user_of(key)!r} does not match its checksum"
-        )
+        raise _spoilt(f"account of user {user_of(key)!r}")
     balance, entries, digest = _ACCOUNT.unpack_from(body)
     return StoredAccount(balance, entries, digest, body[_ACCOUNT.size :])
 
@@ -186,10 +184,10 @@ def pack_entry(entry: Entry) -> bytes:
     return _pack((entry.amount, entry.timestamp, entry.key, entry.reference))
 
 
-def block_of(key: bytes, tail: bytes) -> bytes:
-    """The value of the block with that key, from the tail that filled it."""
+def pack_block(key: bytes, tail: bytes) -> bytes:
+    """The value of a block, from its key and the tail that filled it."""
     entries = _array(BLOCK_ENTRIES, tail)
-    return _SEALED + _checksum(key + entries) + entries
+    return _BLOCK_MARK + _checksum(key + entries) + entries
 
 
 def extended(digest: bytes, block: bytes) -> bytes:
@@ -206,12 +204,10 @@ def unpack_block(
         CorruptStore: it is not what was written.
     """
     entries = value
-    if value.startswith(_SEALED):
-        checksum, entries = value[len(_SEALED) : _BLOCK_HEAD_BYTES], value[_BLOCK_HEAD_BYTES:]
+    if value.startswith(_BLOCK_MARK):
+        checksum, entries = value[len(_BLOCK_MARK) : _BLOCK_HEAD_BYTES], value[_BLOCK_HEAD_BYTES:]
         if _checksum(block_key(user, block) + entries) != checksum:
-            raise CorruptStore(
-                f"the snapshot's block {block} of user {user!r} does not match its checksum"
-            )
+            raise _spoilt(f"block {block} of user {user!r}")
     return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, entries, first, last)
 
 
@@ -263,8 +259,25 @@ def _array(count: int, packed: bytes) -> bytes:
     return b"\xdc%b%b" % (count.to_bytes(2), packed)
 
 
+def _sealed(key: bytes, body: bytes) -> bytes:
+    """The value of a row, with its checksum."""
+    return body + _checksum(key + body)
+
+
+def _unsealed(key: bytes, value: bytes, what: str) -> bytes:
+    """The value of a row without its checksum, which it must match."""
+    body = value[:-CHECKSUM_BYTES]
+    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:
+        raise _spoilt(what)
+    return body
+
+
 def _checksum(data: bytes) -> bytes:
     return blake2b(data, digest_size=CHECKSUM_BYTES).digest()
+
+
+def _spoilt(what: str) -> CorruptStore:
+    return CorruptStore(f"the snapshot's {what} does not match its checksum")
 
 
 def _unreadable(what: str, value: bytes) -> CorruptStore:

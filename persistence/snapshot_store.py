@@ -1,6 +1,6 @@
 """The snapshot store: accounts, histories and request ids, true up to a position of the log."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -202,12 +202,14 @@ def open_snapshot_view(path: Path) -> SnapshotView:
 class SnapshotWriter:
     """Folds the log into the store. Several processes may try; the store lets one at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, open_environment: Callable[[Path], Environment] = Environment
+    ) -> None:
         """
         Raises:
             DiskFull: there is no room for a new store.
         """
-        self._environment = Environment(path)
+        self._environment = open_environment(path)
 
     def head(self) -> Head:
         with self._environment.lmdb.begin() as transaction:

@@ -66,22 +66,31 @@ def verify(
     """
     check_environment(directory.snapshot)
     with pinned(directory) as store:
-        view = store.snapshot
-        total = view.head.entries
-        users = folded = 0
-        for entries in _check_users(view):
-            users += 1
-            folded += entries
-            if users % 1000 == 0:
-                progress(folded, total)
-        if (users, folded) != (view.head.users, view.head.entries):
-            raise CorruptStore(
-                f"the snapshot holds {users} users and {folded} entries, "
-                f"but was made with {view.head.users} and {view.head.entries}"
-            )
-        logged = _check_log(store, directory.shards)
-        progress(total, total)
-        return Verified(store.first, store.last, view.position, users, folded, logged)
+        return verify_pinned(store, directory.shards, progress)
+
+
+def verify_pinned(
+    store: PinnedStore,
+    shards: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verified:
+    """As `verify`, of a store that is held as it was at one moment."""
+    view = store.snapshot
+    total = view.head.entries
+    users = folded = 0
+    for entries in _check_users(view):
+        users += 1
+        folded += entries
+        if users % 1000 == 0:
+            progress(folded, total)
+    if (users, folded) != (view.head.users, view.head.entries):
+        raise CorruptStore(
+            f"the snapshot holds {users} users and {folded} entries, "
+            f"but was made with {view.head.users} and {view.head.entries}"
+        )
+    logged = _check_log(store, shards)
+    progress(total, total)
+    return Verified(store.first, store.last, view.position, users, folded, logged)
 
 
 def _check_users(view: SnapshotView) -> Iterator[int]:

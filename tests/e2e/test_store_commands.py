@@ -20,7 +20,7 @@ from persistence.snapshot_format import (
     BLOCK_ENTRIES,
     account_key,
     block_key,
-    block_of,
+    pack_block,
     request_key,
 )
 
@@ -319,7 +319,7 @@ def test_verify_finds_a_changed_amount_in_the_snapshot(store: Path) -> None:
 def test_verify_finds_a_changed_amount_whose_checksum_was_changed_too(store: Path) -> None:
     def forged(value: bytes) -> bytes:
         _, entries = doubled(value).split(ARRAY_HEAD, 1)
-        return block_of(block_key(USER, 0), entries)
+        return pack_block(block_key(USER, 0), entries)
 
     change(store / "snapshot", block_key(USER, 0), forged)
 

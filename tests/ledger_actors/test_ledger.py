@@ -6,7 +6,16 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from ledger_actors import Credit, Credited, Entry, Ledger, Limits, LogPosition, open_ledger
+from ledger_actors import (
+    Credit,
+    Credited,
+    Entry,
+    Ledger,
+    Limits,
+    LogPosition,
+    Submission,
+    open_ledger,
+)
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import (
     BalanceLimitReached,
@@ -75,6 +84,10 @@ async def outcome_of(credit: Callable[[], object]) -> LedgerError | Credited:
         return await credit()  # type: ignore[misc,no-any-return]
     except LedgerError as error:
         return error
+
+
+def raise_over_it(submission: Submission) -> None:
+    raise RuntimeError("a defect in who takes the answer")
 
 
 async def test_a_credit_shows_in_balance_and_history(world: World) -> None:
@@ -246,6 +259,41 @@ async def test_a_refused_append_leaves_memory_as_the_disk_is(
         assert not (await ledger.credit(BOB, ONE, KEY)).replayed
         assert ledger.not_ready is None
         assert [entry.number for entry in await ledger.history(BOB, 1)] == [1]
+
+
+async def test_nothing_is_refused_for_an_entry_that_the_log_refused(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    rich = Micros(2**63 - 1)
+    async with world.ledger() as ledger:
+        world.log.fault = disk_full
+        credits_ = [
+            Credit(ANN, ONE, KEY),
+            Credit(ANN, TWO, KEY),
+            Credit(BOB, rich),
+            Credit(BOB, rich),
+        ]
+        submitted = [ledger.submit(credit) for credit in credits_]
+        outcomes = [await outcome_of(credit.outcome) for credit in submitted]
+        assert [type(outcome) for outcome in outcomes] == [LogUnavailable] * 4
+        world.log.fault = lambda: None
+        assert not (await ledger.credit(ANN, TWO, KEY)).replayed
+
+
+async def test_an_account_whose_entries_were_folded_while_an_append_was_refused_is_let_go(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world.ledger() as ledger:
+        await ledger.credit(ANN, ONE)
+        world.log.pause = trio.Event()
+        refused = ledger.submit(Credit(ANN, TWO))
+        await trio.sleep(1)
+        await world.snapshot(ledger)
+        world.log.fault = disk_full
+        world.log.pause.set()
+        assert isinstance(await outcome_of(refused.outcome), LogUnavailable)
+        assert sum(shard.active_accounts for shard in ledger.statistics()) == 0
+        assert await ledger.balance(ANN) == ONE
 
 
 async def test_readiness_returns_by_itself_when_the_log_can_be_written(
@@ -543,3 +591,29 @@ class TestWhenAShardRaises:
             assert [entry.number for entry in await ledger.history(ANN, 1)] == list(
                 range(21, 11, -1)
             )
+
+    async def test_a_caller_who_raises_over_a_refused_append_stops_no_other(
+        self, world: World, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with world.ledger() as ledger:
+            world.log.fault = disk_full
+            ledger.submit(Credit(ANN, ONE), raise_over_it)
+            others = [ledger.submit(Credit(user, ONE)) for user in (ANN, BOB)]
+            outcomes = [await outcome_of(credit.outcome) for credit in others]
+            assert [type(outcome) for outcome in outcomes] == [ShardRestarted, LogUnavailable]
+            world.log.fault = lambda: None
+            await ledger.wait_rebuilt(ANN)
+            assert (await ledger.credit(ANN, ONE)).entry.number == 1
+
+    async def test_a_caller_who_raises_over_a_failed_append_does_not_hide_the_failure(
+        self, world: World
+    ) -> None:
+        other = None
+        with pytest.RaisesGroup(LogFailed, flatten_subgroups=True):
+            async with world.ledger() as ledger:
+                world.log.fault = LogFailed
+                ledger.submit(Credit(ANN, ONE), raise_over_it)
+                other = ledger.submit(Credit(ANN, ONE))
+                await trio.sleep_forever()
+        assert other is not None
+        assert isinstance(await outcome_of(other.outcome), LogFailed)

@@ -18,8 +18,8 @@ from persistence.snapshot_format import (
     StoredAccount,
     account_key,
     block_key,
-    block_of,
     pack_account,
+    pack_block,
     pack_entry,
     pack_head,
     pack_request,
@@ -101,7 +101,7 @@ def test_a_block_reads_back_or_is_refused(
     user: UserId, block: int, drawn: list[tuple[object, ...]], data: st.DataObject
 ) -> None:
     entries = entries_of(user, block * BLOCK_ENTRIES + 1, drawn)
-    value = block_of(block_key(user, block), b"".join(map(pack_entry, entries)))
+    value = pack_block(block_key(user, block), b"".join(map(pack_entry, entries)))
     assert unpack_block(user, block, value) == entries
     bit = data.draw(st.integers(0, len(value) * 8 - 1))
     length = data.draw(st.integers(0, len(value) - 1))

@@ -33,10 +33,11 @@ from persistence.snapshot_format import (
     ACCOUNT,
     BLOCK,
     BLOCK_ENTRIES,
+    HEAD_KEY,
     REQUEST,
     account_key,
     block_key,
-    block_of,
+    pack_block,
     pack_entry,
     request_key,
     unpack_block,
@@ -222,7 +223,7 @@ def test_a_lost_block_is_reported(written: Path) -> None:
 
 def test_no_bit_of_a_block_can_change_unseen() -> None:
     tail = b"".join(pack_entry(entry) for entry in HISTORY[:BLOCK_ENTRIES])
-    value = block_of(block_key(UserId("a"), 0), tail)
+    value = pack_block(block_key(UserId("a"), 0), tail)
     assert unpack_block(UserId("a"), 0, value) == HISTORY[:BLOCK_ENTRIES]
     for bit in range(len(value) * 8):
         changed = bytearray(value)
@@ -263,6 +264,25 @@ def test_a_block_from_before_there_were_checksums_is_read() -> None:
         unpack_block(UserId("a"), 0, value.replace(b"key 3", b"key \xff"))
 
 
+@pytest.mark.parametrize("at", [0, 2, 3, 10, -1])
+def test_a_head_with_one_bit_changed_is_refused(written: Path, at: int) -> None:
+    change(written, HEAD_KEY, lambda value: flipped(value, at))
+    with pytest.raises(CorruptStore, match="head does not match its checksum"):
+        open_snapshot_view(written)
+
+
+def test_a_store_of_another_format_is_refused_by_its_version(written: Path) -> None:
+    change(written, HEAD_KEY, lambda value: b"\x95\x01" + value[2:])
+    with pytest.raises(CorruptStore, match="has format version 1; this program reads version 2"):
+        open_snapshot_view(written)
+
+
+def flipped(value: bytes, at: int) -> bytes:
+    damaged = bytearray(value)
+    damaged[at] ^= 1
+    return bytes(damaged)
+
+
 def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:
     key = HISTORY[0].key
     assert key is not None
@@ -279,12 +299,7 @@ def test_a_request_that_names_another_entry_is_reported(written: Path) -> None:
 def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
     written: Path, at: int
 ) -> None:
-    def spoiled(value: bytes) -> bytes:
-        damaged = bytearray(value)
-        damaged[at] ^= 1
-        return bytes(damaged)
-
-    change(written, account_key(UserId("a")), spoiled)
+    change(written, account_key(UserId("a")), lambda value: flipped(value, at))
     view = open_snapshot_view(written)
     key = IdempotencyKey("key 0")
     looks: list[Callable[[], object]] = [

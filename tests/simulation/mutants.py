@@ -1,0 +1,377 @@
+"""Faults to put into the ledger, each as a patch to its source: proof that the oracle can fail.
+
+A mutant is caught when some seed ends in a violation. `hunt.py` runs one, in a process of its own,
+with the patch applied as the modules are imported; the files stay as they are.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What is replaced in a module; it must be there exactly once."""
+
+    module: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    name: str
+    edits: tuple[Edit, ...]
+
+
+def mutant(name: str, *edits: tuple[str, str, str]) -> Mutant:
+    return Mutant(name, tuple(Edit(*edit) for edit in edits))
+
+
+ACCOUNT = "ledger_actors.account"
+ACCOUNTS = "ledger_actors.accounts"
+GROUP_COMMIT = "ledger_actors.group_commit"
+INBOX = "ledger_actors.inbox"
+READINESS = "ledger_actors.readiness"
+RECOVERY = "ledger_actors.recovery"
+SHARD = "ledger_actors.shard"
+SNAPSHOTTING = "ledger_actors.snapshotting"
+FOLDING = "persistence.folding"
+JOINED = "persistence.recovery"
+LOG_READER = "persistence.log_reader"
+LOG_STORE = "persistence.log_store"
+RECORD = "persistence.record"
+SNAPSHOT_FORMAT = "persistence.snapshot_format"
+SNAPSHOT_STORE = "persistence.snapshot_store"
+
+MUTANTS = [
+    mutant(
+        "answer before the fsync",
+        (
+            GROUP_COMMIT,
+            "        try:\n            position = await",
+            "        for shard in staged:\n"
+            "            for submission in shard._in_flight:\n"
+            "                submission.settle()\n"
+            "        try:\n            position = await",
+        ),
+        (
+            SHARD,
+            "        for submission in self._in_flight:\n            submission.settle()",
+            "        for submission in self._in_flight:\n"
+            "            submission.settled or submission.settle()",
+        ),
+    ),
+    mutant(
+        "apply before the append",
+        (
+            SHARD,
+            "            return Batch(self._shard, self._entries)",
+            "            self._accounts.commit(LogPosition(1), self._entries)\n"
+            "            return Batch(self._shard, self._entries)",
+        ),
+        (SHARD, "        self._accounts.commit(position, self._entries)\n", ""),
+    ),
+    mutant(
+        "show what is staged",
+        (
+            ACCOUNTS,
+            "is None else account.balance",
+            "is None else account._total",
+        ),
+    ),
+    mutant(
+        "tell the refused that they count",
+        (SHARD, "if isinstance(outcome, Refused) or id(_entry_of(outcome)) in staged", "if False"),
+    ),
+    mutant(
+        "tell the retries of the refused that they count",
+        (SHARD, "id(_entry_of(outcome)) in staged", "id(outcome) in staged"),
+    ),
+    mutant(
+        "refuse for an entry that was refused itself",
+        (SHARD, "isinstance(outcome, Refused) or ", ""),
+    ),
+    mutant(
+        "remember the keys of the refused",
+        (
+            ACCOUNT,
+            "        for entry in self.tail[kept:]:\n"
+            "            if entry.key is not None:\n"
+            "                del self.keys[entry.key]\n",
+            "",
+        ),
+    ),
+    mutant(
+        "remember the amounts of the refused",
+        (
+            ACCOUNT,
+            "        self._newest = self.count\n        self._total = self.balance\n",
+            "        self._newest = self.count\n",
+        ),
+    ),
+    mutant(
+        "keep accounts that nothing is left of",
+        (ACCOUNTS, "        self._opened_now += self._touched\n", ""),
+    ),
+    mutant(
+        "say that nothing was recorded, after the fsync failed",
+        (
+            LOG_STORE,
+            "            raise LogFailed(self._failure) from error",
+            "            self._failure = None\n            raise LogUnavailable() from error",
+        ),
+    ),
+    mutant(
+        "say that nothing was recorded, when a shard restarts",
+        (SHARD, "self.fail(ShardRestarted())", "self.fail(LogUnavailable())"),
+    ),
+    mutant(
+        "let one who raises over an answer stop the others",
+        (
+            SHARD,
+            "                try:\n"
+            "                    submission.fail(error)\n"
+            "                except Exception as defect:\n"
+            "                    self._on_restart(self._shard, defect)\n",
+            "                submission.fail(error)\n",
+        ),
+        (
+            GROUP_COMMIT,
+            "                try:\n"
+            "                    shard.abort(error)\n"
+            "                except Exception as defect:\n"
+            "                    self._restart(shard, defect, restarts)\n",
+            "                shard.abort(error)\n",
+        ),
+    ),
+    mutant(
+        "know only the keys that are in memory",
+        (ACCOUNTS, "if recorded is None and account.folded:", "if False:"),
+    ),
+    mutant(
+        "look up no keys when many come at once",
+        (ACCOUNTS, "if account.folded and key not in account.keys:", "if False:"),
+    ),
+    mutant(
+        "forget that a snapshot has keys of the user",
+        (ACCOUNT, "        self.folded = True\n", ""),
+    ),
+    mutant(
+        "forget the key of every sixteenth entry at a snapshot",
+        (FOLDING, "if entry.key is not None:", "if entry.key is not None and count % 16:"),
+    ),
+    mutant(
+        "miss a retry while the first is in flight",
+        (
+            ACCOUNT,
+            "        self.tail.append(entry)\n"
+            "        if key is not None:\n"
+            "            self.keys[key] = entry\n"
+            "        self._newest",
+            "        self.tail.append(entry)\n        self._newest",
+        ),
+        (
+            ACCOUNT,
+            "                del self.keys[entry.key]\n        del self.tail[kept:]",
+            "                self.keys.pop(entry.key, None)\n        del self.tail[kept:]",
+        ),
+        (
+            ACCOUNT,
+            "                del self.keys[entry.key]\n        del self.tail[:folded]",
+            "                self.keys.pop(entry.key, None)\n        del self.tail[:folded]",
+        ),
+    ),
+    mutant(
+        "take another amount for a retry",
+        (ACCOUNTS, "if recorded.amount != request.amount:", "if False:"),
+    ),
+    mutant(
+        "take another reference for a retry",
+        (ACCOUNTS, "if recorded.reference != request.reference:", "if False:"),
+    ),
+    mutant(
+        "pass the limit of a balance in one batch",
+        (
+            ACCOUNT,
+            "if total > MICROS_MAX:",
+            "if (self.balance or 0) + amount > MICROS_MAX:",
+        ),
+    ),
+    mutant(
+        "give two entries one number",
+        (ACCOUNT, "number = self._newest + 1", "number = self.count + 1"),
+    ),
+    mutant(
+        "lose what waits behind a full batch",
+        (
+            INBOX,
+            "taken, self._submissions = self._submissions, []",
+            "taken, self._submissions = self._submissions[:8], []",
+        ),
+    ),
+    mutant(
+        "take in what is refused as too much",
+        (
+            INBOX,
+            "            raise Overloaded",
+            "            self._submissions.append(submission)\n            raise Overloaded",
+        ),
+    ),
+    mutant(
+        "leave waiting what came during an append",
+        (
+            SHARD,
+            "        self._scheduled = not self._inbox.empty",
+            "        self._scheduled = False",
+        ),
+    ),
+    mutant(
+        "serve no more after a restart",
+        (SHARD, "        rebuilt.set()\n        self._go_on()", "        rebuilt.set()"),
+    ),
+    mutant(
+        "stay unready after a full disk",
+        (
+            READINESS,
+            "                else:\n                    self.regain()",
+            "                pass",
+        ),
+        (GROUP_COMMIT, "            self._readiness.regain()\n", ""),
+    ),
+    mutant(
+        "replay a record twice",
+        (
+            RECOVERY,
+            "                    _apply(accounts[batch.shard], record, batch)\n",
+            "                    _apply(accounts[batch.shard], record, batch)\n"
+            "                    _apply(accounts[batch.shard], record, batch)\n",
+        ),
+        (
+            ACCOUNT,
+            "        if entry.number != self.count + 1:\n"
+            "            raise out_of_order(entry, self.count)\n"
+            "        assert not self.staged\n"
+            "        self.count = self._newest = entry.number\n",
+            "        self.count = self._newest = self.count + 1\n",
+        ),
+    ),
+    mutant(
+        "lose the last record of a slice that is read",
+        (
+            LOG_READER,
+            "        found.append(stored)\n"
+            "        weight += stored.record.weight\n"
+            "        if weight >= entries:\n            break\n",
+            "        weight += stored.record.weight\n"
+            "        if weight > entries:\n            break\n"
+            "        found.append(stored)\n",
+        ),
+    ),
+    mutant(
+        "leave one entry out of a balance after a replay",
+        (ACCOUNT, "for entry in following)", "for entry in following[1:])"),
+    ),
+    mutant(
+        "lose a record, when a shard is rebuilt",
+        (RECOVERY, "> snapshots.position:", "> snapshots.position + 1:"),
+    ),
+    mutant(
+        "forget one record too many",
+        (ACCOUNTS, "<= self._snapshots.position:", "<= self._snapshots.position + 1:"),
+    ),
+    mutant(
+        "forget before the view has moved on",
+        (
+            "ledger_actors.ledger",
+            "        position = self._snapshots.refresh()\n        for shard",
+            "        position = self._snapshots.position + 1\n        for shard",
+        ),
+        (
+            "ledger_actors.ledger",
+            "                await trio.lowlevel.checkpoint()\n        self.notice_backlog()",
+            "                await trio.lowlevel.checkpoint()\n"
+            "        position = self._snapshots.refresh()\n"
+            "        self.notice_backlog()",
+        ),
+        (ACCOUNTS, "<= self._snapshots.position:", "<= self._snapshots.position + 1:"),
+    ),
+    mutant(
+        "drop the tail when the log is cut",
+        (LOG_STORE, "max(self._cut_before, min(before, self.last))", "self.last"),
+    ),
+    mutant(
+        "cut one record too many",
+        (
+            LOG_STORE,
+            "        while first < stop:",
+            "        while first <= stop and stop > self.first:",
+        ),
+    ),
+    mutant(
+        "leave a record out of the chain",
+        (LOG_STORE, "        self._digest = digest\n", ""),
+    ),
+    mutant(
+        "leave out an entry where snapshot and tail meet",
+        (ACCOUNTS, "if first <= folded else ()", "if first < folded else ()"),
+    ),
+    mutant(
+        "page one entry too far",
+        (ACCOUNTS, "first = max(last - PAGE_SIZE + 1, 1)", "first = max(last - PAGE_SIZE, 1)"),
+    ),
+    mutant(
+        "leave the last entry of a block out of the balance",
+        (
+            FOLDING,
+            "            balance += entry.amount\n",
+            "            balance += entry.amount if count % 16 else 0\n",
+        ),
+    ),
+    mutant(
+        "put a block in the place of the next",
+        (FOLDING, "count // BLOCK_ENTRIES - 1", "count // BLOCK_ENTRIES"),
+    ),
+    mutant(
+        "move the snapshot's position in a transaction of its own",
+        (
+            SNAPSHOT_STORE,
+            "                cursor.putmulti(rows)\n",
+            "                cursor.putmulti(rows[:1])\n"
+            "        with self._environment.lmdb.begin(write=True) as transaction:\n"
+            "            with transaction.cursor() as cursor:\n"
+            "                cursor.putmulti(rows[1:])\n",
+        ),
+    ),
+    mutant(
+        "start with a log that lost its end",
+        (JOINED, "    check_reach(log.position, head)\n    try:", "    return\n    try:"),
+    ),
+    mutant(
+        "read a record without a look at its checksum",
+        (RECORD, "if sha256(memoryview(value)[:-DIGEST_BYTES]).digest() != digest:", "if False:"),
+    ),
+    mutant(
+        "read a record without a look at the one before it",
+        (LOG_READER, "            if stored.previous != previous:", "            if False:"),
+    ),
+    mutant(
+        "read an account without a look at its checksum",
+        (
+            SNAPSHOT_FORMAT,
+            "    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:\n"
+            '        raise _spoilt(f"account',
+            '    if False:\n        raise _spoilt(f"account',
+        ),
+    ),
+    mutant(
+        "read a block without a look at its checksum",
+        (
+            SNAPSHOT_FORMAT,
+            "if _checksum(block_key(user, block) + entries) != checksum:",
+            "if False:",
+        ),
+    ),
+    mutant(
+        "take another entry for the one that a request made",
+        (SNAPSHOT_STORE, "        if entry.key != key:", "        if False:"),
+    ),
+]
