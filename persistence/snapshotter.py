@@ -23,7 +23,7 @@ from persistence.errors import StoreError
 from persistence.log_reader import read_some
 from persistence.snapshot_store import SnapshotWriter
 
-ENTRIES_PER_TRANSACTION: Final = int(os.environ.get("NN", 100_000))
+ENTRIES_PER_TRANSACTION: Final = 100_000
 NICENESS: Final = 10
 
 
