@@ -2,7 +2,8 @@
 
 One tree, sorted by kind and then by user:
 
-    00 "head"           head     msgpack [format version, position, digest, users, entries]
+    00 "head"           head     msgpack [format version, position, digest, users, entries,
+                                          newest timestamp]
     01 uid              account  balance, number of entries, digest of the blocks, tail, checksum
     02 len uid block    block    16 entries: msgpack [[amount, timestamp, key, reference], …]
     03 len uid key      request  msgpack: the number of the entry that it made
@@ -24,7 +25,7 @@ entries were folded at a time.
 from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -35,7 +36,7 @@ from ledger_actors.money import Micros
 from ledger_actors.ports import AccountSummary
 from persistence.record import NO_DIGEST
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 HEAD_KEY: Final = b"\0head"
 ACCOUNT: Final = b"\1"
 BLOCK: Final = b"\2"
@@ -48,7 +49,8 @@ NO_BLOCKS: Final = bytes(CHECKSUM_BYTES)
 _ACCOUNT: Final = Struct(f">QQ{CHECKSUM_BYTES}s")
 _BLOCK_NUMBER: Final = Struct(">Q")
 _pack = msgspec.msgpack.Encoder().encode
-_unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int]).decode
+_unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int, Timestamp]).decode
+_unpack_any_head = msgspec.msgpack.Decoder(list[Any]).decode
 _unpack_number = msgspec.msgpack.Decoder(int).decode
 _unpack_entries = msgspec.msgpack.Decoder(
     list[tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]]
@@ -65,6 +67,8 @@ class Head(NamedTuple):
     """The digest of the log record at that position."""
     users: int = 0
     entries: int = 0
+    newest: Timestamp = Timestamp(0)
+    """The greatest timestamp of all entries. A clock may jump back: it need not be the last one."""
 
 
 class StoredAccount(NamedTuple):
@@ -135,16 +139,31 @@ def unpack_head(value: bytes | None) -> Head:
     """
     if value is None:
         return Head()
-    try:
-        head = Head(*_unpack_head(value))
-    except msgspec.DecodeError:
-        raise _unreadable("its head", value) from None
-    if head.version != FORMAT_VERSION:
+    version = head_version(value)
+    if version != FORMAT_VERSION:
         raise CorruptStore(
-            f"the snapshot has format version {head.version}; "
+            f"the snapshot has format version {version}; "
             f"this program reads version {FORMAT_VERSION}"
         )
-    return head
+    try:
+        return Head(*_unpack_head(value))
+    except msgspec.DecodeError:
+        raise _unreadable("its head", value) from None
+
+
+def head_version(value: bytes) -> int:
+    """The format version of a head, whichever it is.
+
+    Raises:
+        CorruptStore: it is no head.
+    """
+    try:
+        match _unpack_any_head(value):
+            case [int(version), *_]:
+                return version
+    except msgspec.DecodeError:
+        pass
+    raise _unreadable("its head", value)
 
 
 def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: bytes) -> bytes:
@@ -201,7 +220,24 @@ def unpack_tail(user: UserId, account: StoredAccount) -> Sequence[Entry]:
         CorruptStore: it is not what was written.
     """
     count = account.entries % BLOCK_ENTRIES
-    return _unpack(user, account.entries - count, count, _array(count, account.tail))
+    return _unpack(user, account.entries - count, count, tail_block(account))
+
+
+def tail_block(account: StoredAccount) -> bytes:
+    """The account's tail as the value of a block that is not full."""
+    return _array(account.entries % BLOCK_ENTRIES, account.tail)
+
+
+def timestamps_in(block: bytes) -> Sequence[Timestamp]:
+    """When the entries of a block were made.
+
+    Raises:
+        CorruptStore: it is not what was written.
+    """
+    try:
+        return [timestamp for _, timestamp, _, _ in _unpack_entries(block)]
+    except msgspec.DecodeError:
+        raise _unreadable("entries", block) from None
 
 
 def pack_request(number: int) -> bytes:

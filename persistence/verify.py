@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ledger_actors.entry import BEGINNING, Entry, LogPosition, out_of_order
+from ledger_actors.entry import BEGINNING, Entry, LogPosition, Timestamp, out_of_order
 from ledger_actors.errors import CorruptStore
 from ledger_actors.identity import IdempotencyKey, UserId, shard_of
 from ledger_actors.ports import NO_ACCOUNT
@@ -41,6 +42,8 @@ class Verified:
     """Entries in the snapshot."""
     logged_entries: int
     """Entries in the log."""
+    newest: Timestamp
+    """The greatest timestamp of all entries."""
 
 
 def verify(
@@ -65,10 +68,11 @@ def verify(
     with pinned(directory) as store:
         view = store.snapshot
         total = view.head.entries
-        users = folded = 0
-        for entries in _check_users(view):
+        users = folded = newest = 0
+        for checked in _check_users(view):
             users += 1
-            folded += entries
+            folded += checked.entries
+            newest = max(newest, checked.newest)
             if users % 1000 == 0:
                 progress(folded, total)
         if (users, folded) != (view.head.users, view.head.entries):
@@ -76,28 +80,47 @@ def verify(
                 f"the snapshot holds {users} users and {folded} entries, "
                 f"but was made with {view.head.users} and {view.head.entries}"
             )
+        if newest != view.head.newest:
+            raise CorruptStore(
+                f"the snapshot's newest timestamp is {newest}, but it was made with "
+                f"{view.head.newest}"
+            )
         logged = _check_log(store, directory.shards)
         progress(total, total)
-        return Verified(store.first, store.last, view.position, users, folded, logged)
+        return Verified(
+            first=store.first,
+            last=store.last,
+            snapshot_position=view.position,
+            users=users,
+            folded_entries=folded,
+            logged_entries=logged.entries,
+            newest=Timestamp(max(newest, logged.newest)),
+        )
 
 
-def _check_users(view: SnapshotView) -> Iterator[int]:
-    """Checks user by user, and yields how many entries each has."""
+class _CheckedUser(NamedTuple):
+    entries: int
+    rows: int
+    """How many rows the user's account, blocks and requests have."""
+    newest: int
+    """The greatest timestamp of the entries."""
+
+
+def _check_users(view: SnapshotView) -> Iterator[_CheckedUser]:
+    """Checks user by user."""
     # The head is one.
     rows = 1
     for key, value in view.rows_under(ACCOUNT):
-        user = user_of(key)
-        account = unpack_account(key, value)
-        rows += 1 + _check_user(view, user, account)
-        yield account.entries
+        checked = _check_user(view, user_of(key), unpack_account(key, value))
+        rows += checked.rows
+        yield checked
     if view.size not in (rows, 0):
         raise CorruptStore(f"the snapshot holds {view.size} rows, but its accounts have {rows}")
 
 
-def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> int:
-    """Checks one user, and returns how many rows its blocks and requests have."""
-    rows = account.blocks
-    balance = 0
+def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> _CheckedUser:
+    rows = 1 + account.blocks
+    balance = newest = 0
     digest = NO_BLOCKS
     for number in range(account.blocks + 1):
         if number == account.blocks:
@@ -110,11 +133,12 @@ def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> int
             entries = unpack_block(user, number, block)
         balance += sum(entry.amount for entry in entries)
         rows += _check_requests(view, user, entries)
+        newest = max([newest, *(entry.timestamp for entry in entries)])
     if (balance, digest) != (account.balance, account.digest):
         raise CorruptStore(
             f"the snapshot's account of user {user!r} is not what its history adds up to"
         )
-    return rows
+    return _CheckedUser(account.entries, rows, newest)
 
 
 def _check_requests(view: SnapshotView, user: UserId, entries: Sequence[Entry]) -> int:
@@ -129,21 +153,27 @@ def _check_requests(view: SnapshotView, user: UserId, entries: Sequence[Entry]) 
     return len(requests)
 
 
-def _check_log(store: PinnedStore, shards: int) -> int:
+class _CheckedLog(NamedTuple):
+    entries: int
+    newest: int
+
+
+def _check_log(store: PinnedStore, shards: int) -> _CheckedLog:
     counts: dict[UserId, int] = {}
     requests: set[tuple[UserId, IdempotencyKey]] = set()
-    logged = 0
+    logged = newest = 0
     for stored in _records(store):
         for shard, entries in stored.record.batches:
             for entry in entries:
                 logged += 1
+                newest = max(newest, entry.timestamp)
                 if shard_of(entry.user, shards) != shard:
                     raise CorruptStore(_at(stored, f"user {entry.user!r} is not of shard {shard}"))
                 if stored.record.position <= store.snapshot.position:
                     _check_folded(store.snapshot, stored, entry)
                 else:
                     _check_follows(store.snapshot, stored, entry, counts, requests)
-    return logged
+    return _CheckedLog(logged, newest)
 
 
 def _records(store: PinnedStore) -> Iterator[StoredRecord]:

@@ -30,12 +30,14 @@ from ledger_actors import (
     UserId,
     shard_of,
 )
-from persistence.data_directory import FORMAT_VERSION, create_data_directory
+from persistence.data_directory import create_data_directory
 from persistence.log_store import LogStore
+from persistence.store_description import FORMAT_VERSION, StoreId
 
 CORPUS = Path(__file__).parent / "corpus"
 KINDS = ("folded", "unfolded")
 SHARDS = 8
+STORE_ID = StoreId("c0" * 16)
 START = 1_700_000_000_000_000
 ENTRIES_PER_RECORD = 9
 RECORDS = 14
@@ -74,7 +76,7 @@ def records() -> list[list[Entry]]:
 
 def write_store(data_dir: Path, kind: str) -> None:
     """A store of that kind; what is folded is cut from the log."""
-    directory = create_data_directory(data_dir, SHARDS)
+    directory = create_data_directory(data_dir, SHARDS, lambda: STORE_ID)
     log = LogStore(directory.log)
     for position, entries in enumerate(records(), 1):
         log.commit(batches_of(entries))
