@@ -34,7 +34,7 @@ class S3Target:
         try:
             self._store = from_url(self._url)
         except (BaseError, ValueError) as error:
-            raise StoreError(f"cannot use {url}: {_first_line(error)}") from None
+            raise StoreError(f"cannot use {url}: {_said(error)}") from None
 
     def __str__(self) -> str:
         return self._url
@@ -43,7 +43,7 @@ class S3Target:
         try:
             return [found["path"] for page in obstore.list(self._store) for found in page]
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot list {self}: {_first_line(error)}") from None
+            raise StoreError(f"cannot list {self}: {_said(error)}") from None
 
     def read(self, name: str) -> Iterator[bytes]:
         try:
@@ -52,7 +52,7 @@ class S3Target:
         except FileNotFoundError:
             raise BackupDamaged(f"{self}/{name} is missing") from None
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot read {self}/{name}: {_first_line(error)}") from None
+            raise StoreError(f"cannot read {self}/{name}: {_said(error)}") from None
 
     def write(self, name: str, content: Iterable[bytes]) -> None:
         try:
@@ -64,9 +64,9 @@ class S3Target:
                 max_concurrency=PARTS_AT_ONCE,
             )
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot write {self}/{name}: {_first_line(error)}") from None
+            raise StoreError(f"cannot write {self}/{name}: {_said(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
-    """What obstore says, without the details for its own authors that follow."""
-    return str(error).partition("\n")[0].strip()
+def _said(error: Exception) -> str:
+    """What obstore says in one line, without the details for its own authors that follow."""
+    return " ".join(str(error).partition("Debug source:")[0].split())
