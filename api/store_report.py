@@ -25,8 +25,9 @@ def report(sentence: str, figures: Mapping[str, Any], as_json: bool) -> None:
     click.echo(sentence)
     for name, value in figures.items():
         if isinstance(value, list | tuple):
-            value = ", ".join(value) or "none"
-        click.echo(f"  {name.replace('_', ' ')}: {value}")
+            value = ", ".join(value)
+        shown = "none" if value in (None, "") else value
+        click.echo(f"  {name.replace('_', ' ')}: {shown}")
 
 
 def verified_figures(verified: Verified) -> dict[str, Any]:

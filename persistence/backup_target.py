@@ -102,5 +102,5 @@ def open_target(place: str) -> BackupTarget:
         # Only who keeps backups there needs the package.
         from persistence.s3_target import S3Target
     except ImportError:
-        raise StoreError(f"{place} needs the package obstore: pip install 'bitburst[s3]'") from None
+        raise StoreError(f"{place} needs the package obstore: pip install obstore") from None
     return S3Target(place)

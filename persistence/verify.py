@@ -1,8 +1,9 @@
 """Verifies a store: every record, the chain, and that the snapshot equals a replay."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger_actors.entry import BEGINNING, Entry, LogPosition, Timestamp, out_of_order
 from ledger_actors.errors import CorruptStore
@@ -26,6 +27,9 @@ from persistence.snapshot_format import (
     user_of,
 )
 from persistence.snapshot_store import SnapshotView
+
+ENTRIES_AT_ONCE: Final = 50_000
+"""Entries of the log that are looked up in the snapshot together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ def _check_log(store: PinnedStore, shards: int) -> _CheckedLog:
     counts: dict[UserId, int] = {}
     requests: set[tuple[UserId, IdempotencyKey]] = set()
     logged = newest = 0
+    folded: list[tuple[StoredRecord, Entry]] = []
     for stored in _records(store):
         for shard, entries in stored.record.batches:
             for entry in entries:
@@ -170,9 +175,13 @@ def _check_log(store: PinnedStore, shards: int) -> _CheckedLog:
                 if shard_of(entry.user, shards) != shard:
                     raise CorruptStore(_at(stored, f"user {entry.user!r} is not of shard {shard}"))
                 if stored.record.position <= store.snapshot.position:
-                    _check_folded(store.snapshot, stored, entry)
+                    folded.append((stored, entry))
                 else:
                     _check_follows(store.snapshot, stored, entry, counts, requests)
+        if len(folded) >= ENTRIES_AT_ONCE:
+            _check_folded(store.snapshot, folded)
+            folded = []
+    _check_folded(store.snapshot, folded)
     return _CheckedLog(logged, newest)
 
 
@@ -185,16 +194,21 @@ def _records(store: PinnedStore) -> Iterator[StoredRecord]:
     yield from read_after(store.log, BEGINNING if store.first <= 1 else store.first)
 
 
-def _check_folded(view: SnapshotView, stored: StoredRecord, entry: Entry) -> None:
-    (folded,) = view.entries(entry.user, entry.number, entry.number)
-    if folded != entry:
-        raise CorruptStore(_at(stored, f"the snapshot has another entry: {folded}, not {entry}"))
-    if entry.key is not None:
-        recorded = view.recorded(entry.user, entry.key)
-        if recorded is None or recorded.number != entry.number:
-            raise CorruptStore(
-                _at(stored, f"the snapshot lost an idempotency key of user {entry.user!r}")
-            )
+def _check_folded(view: SnapshotView, logged: Iterable[tuple[StoredRecord, Entry]]) -> None:
+    """That the snapshot has these entries of the log; its requests follow from its entries."""
+    by_user: defaultdict[UserId, list[tuple[StoredRecord, Entry]]] = defaultdict(list)
+    for stored, entry in logged:
+        by_user[entry.user].append((stored, entry))
+    for user in sorted(by_user):
+        numbers = [entry.number for _, entry in by_user[user]]
+        first, last = min(numbers), max(numbers)
+        folded = view.entries(user, first, last)
+        for stored, entry in by_user[user]:
+            found = folded[entry.number - first]
+            if found != entry:
+                raise CorruptStore(
+                    _at(stored, f"the snapshot has another entry: {found}, not {entry}")
+                )
 
 
 def _check_follows(

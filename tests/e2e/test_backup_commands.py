@@ -264,7 +264,7 @@ def test_without_its_package_an_object_store_is_refused_with_what_to_install(
 
     refused = Place("s3://bucket/prefix", hiding).backup(server.data_dir)
 
-    assert_refused(refused, "pip install 'bitburst[s3]'")
+    assert_refused(refused, "pip install obstore")
     assert Place(str(tmp_path / "backups"), hiding).backup(server.data_dir).status == 0
 
 

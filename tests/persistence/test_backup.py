@@ -136,6 +136,26 @@ def test_a_full_backup_after_that_is_one_to_go_on_from(store: Store, backups: Pa
     assert back_up_increment(store.directory, store.target, NOW).position == 9
 
 
+def test_backups_before_the_oldest_full_one_that_is_kept_can_be_deleted(
+    store: Store, backups: Path, tmp_path: Path
+) -> None:
+    store.fold()
+    store.credit(1)
+    kept = back_up(store.directory, store.target, NOW).name
+    store.credit(1)
+    back_up_increment(store.directory, store.target, NOW)
+    assert kept == f"full-{6:020}-{7:020}"
+    for name in (FULL, FIRST, SECOND):
+        shutil.rmtree(backups / name)
+
+    checked = check_backups(store.target)
+    assert (checked.first, checked.last) == (6, 8)
+    for position in (6, 7, 8):
+        goal = UpToPosition(LogPosition(position))
+        restored = restore(store.target, tmp_path / f"restored-{position}", goal)
+        assert restored.position == position
+
+
 def test_two_backups_at_once_are_refused(store: Store) -> None:
     with (
         locked_for_backup(store.directory.path),
