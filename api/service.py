@@ -19,7 +19,7 @@ from ledger_actors.identity import ShardId
 from ledger_actors.ledger import Ledger
 from ledger_actors.snapshotting import SnapshotTaken, keep_snapshots
 from persistence.backup_mark import read_mark
-from persistence.data_directory import locked, open_or_create
+from persistence.data_directory import DataDirectory, locked, open_or_create
 from persistence.mapped_memory import keep_mapping_small
 from persistence.migration import migrate
 from persistence.recovery import check_joined
@@ -51,7 +51,7 @@ async def serve(settings: Settings) -> None:
         snapshots = open_snapshot_view(directory.snapshot)
         stack.callback(snapshots.close)
         async with (
-            open_write_ahead_log(directory.log, _held_for_backup(settings)) as log,
+            open_write_ahead_log(directory.log, _held_for_backup(settings, directory)) as log,
             open_snapshotter(directory) as snapshotter,
         ):
             await check_joined(log, snapshots.head)
@@ -148,10 +148,8 @@ class _Replaying:
             events.info("replaying", position=position, end=self._end)
 
 
-def _held_for_backup(settings: Settings) -> HeldForBackup:
-    return HeldForBackup(
-        partial(read_mark, settings.data_dir), settings.backup_log_bytes_max, _on_released
-    )
+def _held_for_backup(settings: Settings, directory: DataDirectory) -> HeldForBackup:
+    return HeldForBackup(partial(read_mark, directory), settings.backup_log_bytes_max, _on_released)
 
 
 def _on_released(position: LogPosition) -> None:

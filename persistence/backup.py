@@ -16,7 +16,7 @@ import lmdb
 from ledger_actors.entry import LogPosition, Timestamp
 from ledger_actors.errors import LogCut
 from persistence.backup_catalog import BackupCatalog
-from persistence.backup_mark import read_mark, write_mark
+from persistence.backup_mark import advance_mark, read_mark
 from persistence.backup_target import CHUNK_BYTES, BackupTarget
 from persistence.data_directory import DataDirectory, locked_for_backup
 from persistence.errors import StoreError, StoreMismatch
@@ -48,23 +48,24 @@ class BackedUp:
 
 
 def back_up(directory: DataDirectory, target: BackupTarget, now: Timestamp) -> BackedUp:
-    """Takes a full backup: the store as it is at one moment. The server goes on.
+    """Takes a full backup: the store as it is at one moment. The server goes on, and incremental
+    backups can be taken meanwhile.
 
     Raises:
-        StoreInUse: another backup of the store is being taken.
+        StoreInUse: another full backup of the store is being taken.
         StoreMismatch: the place holds backups of another store, or of another history of this one.
         StoreError: the place or the directory cannot be written.
         CorruptStore: log and snapshot are not of one store.
     """
-    with locked_for_backup(directory.path), pinned(directory) as store:
+    with locked_for_backup(directory.path, "full"), pinned(directory) as store:
         catalog = BackupCatalog(target)
         _check_history(catalog, directory, store)
         name = BackupName(Kind.FULL, store.snapshot.position, store.last)
         if name in catalog.names:
             return _nothing_new(directory, store.last)
-        if not _keeps(store, read_mark(directory.path)):
+        if not _keeps(store, read_mark(directory)):
             # The copy may take long, and the log must still have what comes meanwhile.
-            write_mark(directory.path, store.last)
+            advance_mark(directory, store.last)
         writer = _BackupWriter(target, name)
         environment, transaction = store.snapshot_environment, store.snapshot.transaction
         writer.write(SNAPSHOT_PART, _copy(environment, transaction))
@@ -78,9 +79,10 @@ def back_up_increment(directory: DataDirectory, target: BackupTarget, now: Times
 
     Raises:
         StoreError: the place has no full backup, or the log no longer has all that follows.
-        StoreInUse, StoreMismatch, CorruptStore: as `back_up`.
+        StoreInUse: another incremental backup of the store is being taken.
+        StoreMismatch, CorruptStore: as `back_up`.
     """
-    with locked_for_backup(directory.path), pinned(directory) as store:
+    with locked_for_backup(directory.path, "incremental"), pinned(directory) as store:
         catalog = BackupCatalog(target)
         newest = _check_history(catalog, directory, store)
         if newest is None or not catalog.fulls:
@@ -148,12 +150,12 @@ def _finish(
         parts=writer.parts,
     )
     size = writer.finish(manifest)
-    write_mark(directory.path, name.last)
+    advance_mark(directory, name.last)
     return BackedUp(str(name), name.last, size)
 
 
 def _nothing_new(directory: DataDirectory, position: LogPosition) -> BackedUp:
-    write_mark(directory.path, position)
+    advance_mark(directory, position)
     return BackedUp(None, position, 0)
 
 

@@ -4,7 +4,8 @@ store.json    format version, number of shards, id
 lock          held by the process that serves the directory
 log/          the write-ahead log
 snapshot/     the snapshot store
-backup.json   how far the newest backup reaches; backup.lock is held while one is taken
+backup.json   how far the newest backup reaches; backup-full.lock and backup-incremental.lock are
+              held while one is taken
 format-1/     what the store was before it was migrated from that format version
 """
 
@@ -144,14 +145,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked_for_backup(path: Path) -> Iterator[None]:
-    """Keeps other backups of the store from being taken at the same time.
+def locked_for_backup(path: Path, kind: str) -> Iterator[None]:
+    """Keeps other backups of this kind from being taken at the same time.
 
     Raises:
         StoreInUse: another process takes one.
         StoreError: the directory cannot be written.
     """
-    with _held(path, "backup.lock", f"a backup of {path} is being taken by another process"):
+    refusal = f"a {kind} backup of {path} is being taken by another process"
+    with _held(path, f"backup-{kind}.lock", refusal):
         yield
 
 

@@ -302,7 +302,7 @@ def test_a_backup_that_is_killed_is_none_and_the_next_one_is_taken(
             taking.send_signal(signal.SIGKILL)
         part.unlink()
 
-        assert_refused(meanwhile, "being taken by another process")
+        assert_refused(meanwhile, "a full backup of")
         assert_refused(directory.restore(tmp_path / "restored"), "there is no full backup")
         assert directory.backup(server.data_dir).json[0]["position"] == 1
         assert directory.restore(tmp_path / "restored").json[0]["position"] == 1

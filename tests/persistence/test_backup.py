@@ -1,12 +1,15 @@
 """What a backup refuses, and what a restore refuses; `test_backup_model.py` has what they do."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from bitburst_command import bitburst
 
 from ledger_actors import Batch, Entry, LogPosition, Micros, UserId, shard_of
 from ledger_actors.entry import Timestamp
@@ -33,6 +36,14 @@ SHARDS = 2
 FULL = "full-00000000000000000002-00000000000000000003"
 FIRST = "log-00000000000000000003-00000000000000000005"
 SECOND = "log-00000000000000000005-00000000000000000006"
+
+
+COMMIT_ONE = """
+import sys
+from pathlib import Path
+from persistence.log_store import LogStore
+LogStore(Path(sys.argv[1]) / "log").commit([])
+"""
 
 
 class Store:
@@ -86,7 +97,7 @@ def test_each_backup_is_a_folder_of_its_own(backups: Path) -> None:
 
 
 def test_a_backup_leaves_how_far_it_reaches(store: Store, backups: Path) -> None:
-    assert read_mark(store.directory.path) == 6
+    assert read_mark(store.directory) == 6
 
 
 def test_a_restored_store_has_an_id_of_its_own(store: Store, backups: Path, tmp_path: Path) -> None:
@@ -158,10 +169,32 @@ def test_backups_before_the_oldest_full_one_that_is_kept_can_be_deleted(
 
 def test_two_backups_at_once_are_refused(store: Store) -> None:
     with (
-        locked_for_backup(store.directory.path),
-        pytest.raises(StoreInUse, match="being taken by another process"),
+        locked_for_backup(store.directory.path, "full"),
+        pytest.raises(StoreInUse, match=r"a full backup .* is being taken by another process"),
     ):
         back_up(store.directory, store.target, NOW)
+
+
+def test_increments_are_taken_while_a_full_backup_takes_long(
+    store: Store, backups: Path, tmp_path: Path
+) -> None:
+    store.fold()
+
+    class Slow(DirectoryTarget):
+        def write(self, name: str, content: Iterator[bytes]) -> None:
+            if name.endswith("manifest.json"):
+                # In another process, as it is in life: of what came after the copy was begun.
+                path = store.directory.path
+                subprocess.run([sys.executable, "-c", COMMIT_ONE, path], check=True)
+                taken = bitburst("backup", "--incremental", "--data-dir", path, backups)
+                assert taken.status == 0, taken.complaint
+            super().write(name, content)
+
+    assert back_up(store.directory, Slow(backups), NOW).position == 6
+
+    assert read_mark(store.directory) == 7
+    assert check_backups(store.target).last == 7
+    assert restore(store.target, tmp_path / "restored").position == 7
 
 
 def test_a_backup_that_was_broken_off_is_none_and_is_taken_again(
@@ -291,7 +324,7 @@ def test_a_full_backup_keeps_what_comes_while_it_is_taken(store: Store, tmp_path
 
     class Slow(DirectoryTarget):
         def write(self, name: str, content: Iterator[bytes]) -> None:
-            marks.append(read_mark(store.directory.path))
+            marks.append(read_mark(store.directory))
             super().write(name, content)
 
     back_up(store.directory, Slow(tmp_path / "backups"), NOW)

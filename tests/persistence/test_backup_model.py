@@ -137,7 +137,7 @@ class Run:
         """Lets go of what is folded: with what no backup has yet, or without."""
         model = self.model
         with self.log() as log:
-            mark = read_mark(self.store.path)
+            mark = read_mark(self.store)
             log.hold(mark if held else None)
             log.cut(LogPosition(model.folded))
             while log.cut_pending:

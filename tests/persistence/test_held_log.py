@@ -10,13 +10,19 @@ import trio
 from ledger_actors import Batch, Entry, LogPosition, Micros, ShardId, UserId
 from ledger_actors.entry import BEGINNING, Timestamp
 from ledger_actors.errors import CorruptStore, LogCut
-from persistence.backup_mark import read_mark, write_mark
+from persistence.backup_mark import advance_mark, read_mark
+from persistence.data_directory import DataDirectory
 from persistence.errors import DiskFull
 from persistence.log_reader import sealed_after
 from persistence.log_store import LogStore
+from persistence.store_description import StoreId
 from persistence.write_ahead_log import HeldForBackup, LmdbWriteAheadLog, open_write_ahead_log
 
 PLENTY = 10**9
+
+
+def store_in(path: Path) -> DataDirectory:
+    return DataDirectory(path, 1, StoreId("held"))
 
 
 def batch(number: int, size: int = 1) -> Batch:
@@ -29,7 +35,7 @@ async def holding_log(
     path: Path, bytes_max: int = PLENTY, on_released: Callable[[LogPosition], None] = print
 ) -> AsyncIterator[LmdbWriteAheadLog]:
     """A log that is wished to keep what follows the mark beside it."""
-    holding = HeldForBackup(lambda: read_mark(path), bytes_max, on_released)
+    holding = HeldForBackup(lambda: read_mark(store_in(path)), bytes_max, on_released)
     async with open_write_ahead_log(path / "log", holding) as log:
         yield log
 
@@ -61,7 +67,7 @@ async def test_a_log_without_a_backup_keeps_nothing_for_one(tmp_path: Path) -> N
 async def test_what_no_backup_has_is_kept(tmp_path: Path) -> None:
     async with holding_log(tmp_path) as log:
         await append(log, 20)
-        write_mark(tmp_path, LogPosition(7))
+        advance_mark(store_in(tmp_path), LogPosition(7))
         await log.cut(LogPosition(20))
 
         assert await first_when_tidy(log) == 7
@@ -73,7 +79,7 @@ async def test_what_no_backup_has_is_kept(tmp_path: Path) -> None:
 
 async def test_a_backup_of_an_empty_log_keeps_all_that_follows(tmp_path: Path) -> None:
     async with holding_log(tmp_path) as log:
-        write_mark(tmp_path, BEGINNING)
+        advance_mark(store_in(tmp_path), BEGINNING)
         await append(log, 20)
         await log.cut(LogPosition(20))
 
@@ -83,9 +89,9 @@ async def test_a_backup_of_an_empty_log_keeps_all_that_follows(tmp_path: Path) -
 async def test_the_next_backup_lets_go_of_what_it_has(tmp_path: Path) -> None:
     async with holding_log(tmp_path) as log:
         await append(log, 20)
-        write_mark(tmp_path, LogPosition(7))
+        advance_mark(store_in(tmp_path), LogPosition(7))
         await log.cut(LogPosition(15))
-        write_mark(tmp_path, LogPosition(18))
+        advance_mark(store_in(tmp_path), LogPosition(18))
         await log.cut(LogPosition(15))
 
         # What no snapshot has stays, whatever was backed up.
@@ -95,7 +101,7 @@ async def test_the_next_backup_lets_go_of_what_it_has(tmp_path: Path) -> None:
 async def test_what_is_kept_is_kept_over_a_restart(tmp_path: Path) -> None:
     async with holding_log(tmp_path) as log:
         await append(log, 20)
-        write_mark(tmp_path, LogPosition(7))
+        advance_mark(store_in(tmp_path), LogPosition(7))
         await log.cut(LogPosition(20))
     async with holding_log(tmp_path) as log:
         await append(log, 1)
@@ -108,7 +114,7 @@ async def test_more_than_the_limit_is_let_go_and_said_once(tmp_path: Path) -> No
     released: list[LogPosition] = []
     async with holding_log(tmp_path, 1_000_000, released.append) as log:
         await append(log, 20)
-        write_mark(tmp_path, LogPosition(7))
+        advance_mark(store_in(tmp_path), LogPosition(7))
         await log.cut(LogPosition(20))
         assert log.statistics().held == 7
         await append(log, 40, size=4_000)
@@ -124,7 +130,7 @@ async def test_a_limit_of_none_keeps_nothing_and_says_nothing(tmp_path: Path) ->
     released: list[LogPosition] = []
     async with holding_log(tmp_path, 0, released.append) as log:
         await append(log, 20)
-        write_mark(tmp_path, LogPosition(7))
+        advance_mark(store_in(tmp_path), LogPosition(7))
         await log.cut(LogPosition(20))
 
         assert await first_when_tidy(log) == 20
@@ -137,7 +143,7 @@ async def test_a_full_disk_takes_what_is_kept_before_it_refuses_credits(
     released: list[LogPosition] = []
     async with holding_log(tmp_path, PLENTY, released.append) as log:
         await append(log, 20, size=10_000)
-        write_mark(tmp_path, LogPosition(2))
+        advance_mark(store_in(tmp_path), LogPosition(2))
         await log.cut(LogPosition(20))
         reserved = log.statistics().reserved_bytes
 
@@ -154,11 +160,26 @@ async def test_a_full_disk_takes_what_is_kept_before_it_refuses_credits(
         assert released == [2]
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"position":"x"}', "null"])
+def test_a_mark_never_goes_back(tmp_path: Path) -> None:
+    advance_mark(store_in(tmp_path), LogPosition(7))
+    advance_mark(store_in(tmp_path), LogPosition(5))
+
+    assert read_mark(store_in(tmp_path)) == 7
+
+
+def test_the_mark_of_another_store_is_none(tmp_path: Path) -> None:
+    advance_mark(DataDirectory(tmp_path, 1, StoreId("before")), LogPosition(100))
+    assert read_mark(store_in(tmp_path)) is None
+    advance_mark(store_in(tmp_path), LogPosition(5))
+
+    assert read_mark(store_in(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"store":"held","position":"x"}', "null"])
 def test_a_mark_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "backup.json").write_text(content)
 
-    assert read_mark(tmp_path) is None
+    assert read_mark(store_in(tmp_path)) is None
 
 
 def test_records_of_one_log_are_adopted_by_another(tmp_path: Path) -> None:
