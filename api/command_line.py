@@ -9,10 +9,11 @@ from typing import Any, Final
 import click
 import trio
 
+from api.backup_commands import backup, backups, restore
 from api.logs import configure_logs
 from api.service import serve as serve_until_stopped
 from api.settings import Settings, defaults_from_file, setting_options
-from api.store_commands import backup, log, restore, show, verify
+from api.store_commands import log, show, verify
 from ledger_actors.errors import LedgerError
 from persistence.errors import StoreError
 
@@ -60,7 +61,7 @@ def serve(**values: Any) -> None:
     trio.run(serve_until_stopped, settings)
 
 
-for command in (verify, backup, restore, show, log):
+for command in (verify, backup, backups, restore, show, log):
     bitburst.add_command(command)
 
 

@@ -18,12 +18,14 @@ from ledger_actors.errors import SnapshotFailed
 from ledger_actors.identity import ShardId
 from ledger_actors.ledger import Ledger
 from ledger_actors.snapshotting import SnapshotTaken, keep_snapshots
-from persistence.data_directory import locked, open_or_create
+from persistence.backup_mark import read_mark
+from persistence.data_directory import DataDirectory, locked, open_or_create
 from persistence.mapped_memory import keep_mapping_small
+from persistence.migration import migrate
 from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
-from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
+from persistence.write_ahead_log import HeldForBackup, LmdbWriteAheadLog, open_write_ahead_log
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the log's thread waits for the interpreter at most, several times a commit."""
@@ -44,11 +46,12 @@ async def serve(settings: Settings) -> None:
     with ExitStack() as stack:
         listener = stack.enter_context(closing(Listener(settings)))
         stack.enter_context(locked(settings.data_dir))
+        migrate(settings.data_dir, _on_migration)
         directory = open_or_create(settings.data_dir, settings.shards)
         snapshots = open_snapshot_view(directory.snapshot)
         stack.callback(snapshots.close)
         async with (
-            open_write_ahead_log(directory.log) as log,
+            open_write_ahead_log(directory.log, _held_for_backup(settings, directory)) as log,
             open_snapshotter(directory) as snapshotter,
         ):
             await check_joined(log, snapshots.head)
@@ -143,6 +146,18 @@ class _Replaying:
         if trio.current_time() - self._said >= 1:
             self._said = trio.current_time()
             events.info("replaying", position=position, end=self._end)
+
+
+def _held_for_backup(settings: Settings, directory: DataDirectory) -> HeldForBackup:
+    return HeldForBackup(partial(read_mark, directory), settings.backup_log_bytes_max, _on_released)
+
+
+def _on_released(position: LogPosition) -> None:
+    events.warning("the next backup must be a full one", backed_up_to=position)
+
+
+def _on_migration(what: str, version: int) -> None:
+    events.info("migration", stage=what, from_version=version)
 
 
 def _on_restart(shard: ShardId, error: Exception) -> None:

@@ -10,7 +10,8 @@ import click
 
 from ledger_actors.ledger import Limits
 from ledger_actors.snapshotting import SnapshotPolicy
-from persistence.data_directory import SHARDS_DEFAULT, SHARDS_MAX
+from persistence.data_directory import SHARDS_DEFAULT
+from persistence.store_description import SHARDS_MAX
 
 ENVIRONMENT_PREFIX: Final = "BITBURST_"
 
@@ -82,6 +83,11 @@ class Settings:
     )
     snapshot_interval_s: float = _setting(
         SnapshotPolicy().interval_s, _seconds, "or after this many seconds with any."
+    )
+    backup_log_bytes_max: int = _setting(
+        4 * 1024 * 1024 * 1024,
+        click.IntRange(min=0),
+        "Log kept for the next incremental backup; with more, that one must be full. 0 keeps none.",
     )
     probe_interval_s: float = _setting(
         Limits().probe_interval_s,

@@ -1,70 +1,52 @@
-"""The commands that look after a store: verify, backup, restore, show, log."""
+"""The commands that look into a store: verify, show, log."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from api.settings import setting_options
+from api.store_report import as_json, progress_of, report, since, verified_figures
 from api.wire import format_timestamp
 from ledger_actors import Entry, LogPosition, Record, UserId, format_fixed, user_id
 from ledger_actors.errors import InvalidUser
-from persistence.backup import backup as back_up_store
-from persistence.backup import restore as restore_store
+from persistence.backup_check import check_backups
+from persistence.backup_target import open_target
 from persistence.data_directory import open_data_directory
 from persistence.inspection import account_as_stored, log_records
-from persistence.verify import Verified
 from persistence.verify import verify as verify_store
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs: JSON lines.")
 
 
 @click.command()
+@click.option(
+    "--backup",
+    metavar="SOURCE",
+    help="Check the backups there instead: a directory, or s3://BUCKET/PREFIX.",
+)
 @setting_options("data_dir")
 @as_json
-def verify(data_dir: Path, as_json: bool) -> None:
+def verify(backup: str | None, data_dir: Path, as_json: bool) -> None:
     """Check every record, the chain, and that the snapshot equals a replay.
 
     Exit status 0 means that the store is what was written; 1 that it is not. A server may be
     running.
     """
     started = time.perf_counter()
-    with _progress("verifying") as progress:
-        verified = verify_store(open_data_directory(data_dir), progress)
-    _report("The store is what was written.", _figures(verified, started), as_json)
-
-
-@click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@setting_options("data_dir")
-@as_json
-def backup(directory: Path, data_dir: Path, as_json: bool) -> None:
-    """Copy the store, as it is at one moment, into DIRECTORY. A server may be running."""
-    started = time.perf_counter()
-    with Console(stderr=True).status("copying"):
-        backed_up = back_up_store(open_data_directory(data_dir), directory)
-    figures = {**asdict(backed_up), "duration_s": _since(started)}
-    _report(f"Backed up to {directory}.", figures, as_json)
-
-
-@click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@setting_options("data_dir")
-@as_json
-def restore(directory: Path, data_dir: Path, as_json: bool) -> None:
-    """Make a store from the backup in DIRECTORY, and verify it. The data directory must be new."""
-    started = time.perf_counter()
-    with _progress("verifying") as progress:
-        verified = restore_store(directory, data_dir, progress)
-    _report(f"Restored to {data_dir}.", _figures(verified, started), as_json)
+    if backup is None:
+        with progress_of("verifying") as progress:
+            found = verified_figures(verify_store(open_data_directory(data_dir), progress))
+        sentence = "The store is what was written."
+    else:
+        with progress_of("reading", "bytes") as progress:
+            found = asdict(check_backups(open_target(backup), progress))
+        sentence = "The backups are what was written."
+    report(sentence, {**found, "duration_s": since(started)}, as_json)
 
 
 @click.command()
@@ -166,34 +148,3 @@ def _user(text: str) -> UserId:
         return user_id(text)
     except InvalidUser as error:
         raise click.UsageError(str(error)) from None
-
-
-def _figures(verified: Verified, started: float) -> dict[str, Any]:
-    return {**asdict(verified), "duration_s": _since(started)}
-
-
-def _since(started: float) -> float:
-    return round(time.perf_counter() - started, 3)
-
-
-def _report(sentence: str, figures: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(figures))
-        return
-    click.echo(sentence)
-    for name, value in figures.items():
-        click.echo(f"  {name.replace('_', ' ')}: {value}")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("entries"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

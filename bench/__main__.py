@@ -19,7 +19,7 @@ from bench.progress import ProgressBar
 from bench.report import print_report, report_json
 from bench.simulate import Simulation, SimulationParameters
 from bench.simulate import simulate as run_simulation
-from bench.store_commands import folding, paging, restart
+from bench.store_commands import backups, folding, paging, restart
 from bench.workload import WorkloadParameters
 
 RUN_ID = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
@@ -126,7 +126,7 @@ def _write_files(simulation: Simulation, json_file: Path | None, plot_file: Path
         plot_simulation(simulation, plot_file)
 
 
-for command in (restart, folding, paging, everything, compare):
+for command in (restart, folding, paging, backups, everything, compare):
     main.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
+from bench.backing_up import BackupParameters, measure_backups
 from bench.comparison.command import comparison_options, find, plain_console, with_quick
 from bench.comparison.figure import Results
 from bench.comparison.report import write_report
@@ -42,7 +43,7 @@ def everything(context: click.Context, /, quick: bool, report: Path, **chosen: A
 
 
 def measure_stores(seed: int, console: Console, results: Results, *, quick: bool) -> list[Measured]:
-    """Paging, folding and restarts, each in a folder of its own. What fails is noted."""
+    """Paging, folding, restarts and backups, each in a folder of its own. What fails is noted."""
     size = 10 if quick else 1
     paging = PagingParameters(entries=100_000 // size, requests=1_000, seed=seed)
     folding = FoldingParameters(
@@ -61,10 +62,12 @@ def measure_stores(seed: int, console: Console, results: Results, *, quick: bool
         connections=CONNECTIONS,
         seed=seed,
     )
+    backups = BackupParameters(users=200_000 // size, rounds=2, added=200_000 // size, seed=seed)
     measures: dict[str, Measure] = {
         "paging": lambda folder, progress: measure_paging(folder, paging, progress),
         "folding": lambda folder, progress: measure_folding(folder, folding, progress),
         "restart": lambda folder, progress: measure_restarts(folder, restart, progress),
+        "backups": lambda folder, progress: measure_backups(folder, backups, progress),
     }
     measured: list[Measured] = []
     for name, measure in measures.items():

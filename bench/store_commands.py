@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from bench.backing_up import BackupParameters, measure_backups
 from bench.errors import BenchError, UnusableError
 from bench.folding import FoldingParameters, measure_folding
 from bench.paging import PagingParameters, measure_paging
@@ -64,6 +65,19 @@ def paging(json_file: Path | None, **parameters: Any) -> None:
     """Measure whether the oldest page of a long history costs what the newest does."""
     chosen = PagingParameters(**parameters)
     _run(json_file, lambda folder, progress: measure_paging(folder, chosen, progress))
+
+
+@click.command()
+@click.option("--users", type=click.IntRange(1, 9_999_999), default=1_000_000)
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Folded entries of each user.")
+@click.option(
+    "--added", type=click.IntRange(2), default=500_000, help="Entries of the incremental backup."
+)
+@_common
+def backups(json_file: Path | None, **parameters: Any) -> None:
+    """Measure how long backups, restores and checks take, and how many bytes they write."""
+    chosen = BackupParameters(**parameters)
+    _run(json_file, lambda folder, progress: measure_backups(folder, chosen, progress))
 
 
 def _run(json_file: Path | None, *measures: Measure) -> None:

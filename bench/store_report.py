@@ -6,6 +6,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from bench.backing_up import BackupTimes, CommandRun
 from bench.folding import FoldingLatencies
 from bench.latency import Percentiles
 from bench.paging import PagingLatencies
@@ -13,7 +14,7 @@ from bench.report import Json, machine
 from bench.restart import Restarts, Started
 from bench.server_process import Memory
 
-Measured = Restarts | FoldingLatencies | PagingLatencies
+Measured = Restarts | FoldingLatencies | PagingLatencies | BackupTimes
 
 
 class Row(NamedTuple):
@@ -49,6 +50,8 @@ def rows_of(measured: Measured) -> tuple[str, list[Row]]:
             return _folding_rows(measured)
         case PagingLatencies():
             return _paging_rows(measured)
+        case BackupTimes():
+            return _backup_rows(measured)
 
 
 def _ratios(measured: Measured) -> Json:
@@ -59,6 +62,8 @@ def _ratios(measured: Measured) -> Json:
             return {"p99_ratio": measured.p99_ratio}
         case PagingLatencies():
             return {"p50_ratio": measured.p50_ratio}
+        case BackupTimes():
+            return {}
 
 
 def _restart_rows(restarts: Restarts) -> tuple[str, list[Row]]:
@@ -103,6 +108,27 @@ def _paging_rows(measured: PagingLatencies) -> tuple[str, list[Row]]:
         Row(f"page {parameters.last_page:,}", _percentiles(measured.last)),
         Row("p50 of the last / p50 of the first", f"{measured.p50_ratio:.2f}"),
     ]
+
+
+def _backup_rows(measured: BackupTimes) -> tuple[str, list[Row]]:
+    parameters = measured.parameters
+    title = (
+        f"Backups of {parameters.entries:,} entries of {parameters.users:,} users, "
+        f"and an increment of {parameters.added:,}"
+    )
+    return title, [
+        Row("full backup", _command(measured.full)),
+        Row("incremental backup", _command(measured.incremental)),
+        Row("restore of both, verified", _command(measured.restored)),
+        Row("restore up to half of the increment", _command(measured.restored_to_position)),
+        Row("verify the store", _command(measured.verified)),
+        Row("verify the backups", _command(measured.backups_verified)),
+    ]
+
+
+def _command(run: CommandRun) -> str:
+    size = f", {run.bytes / 1_000_000:,.1f} MB" if run.bytes else ""
+    return f"{run.duration_s:.1f} s{size}"
 
 
 def _ready(started: Started) -> str:

@@ -1,28 +1,41 @@
 """A data directory: what is in it, what it was made with, and who may use it.
 
-store.json   format version and number of shards, written once
-lock         held by the process that serves the directory
-log/         the write-ahead log
-snapshot/    the snapshot store
+store.json    format version, number of shards, id
+lock          held by the process that serves the directory
+log/          the write-ahead log
+snapshot/     the snapshot store
+backup.json   how far the newest backup reaches; backup-full.lock and backup-incremental.lock are
+              held while one is taken
+format-1/     what the store was before it was migrated from that format version
 """
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from persistence.environment import sync_directory
-from persistence.errors import StoreError, StoreInUse, StoreMismatch, StoreNotFound
+from persistence.errors import (
+    StoreError,
+    StoreInUse,
+    StoreMismatch,
+    StoreNotFound,
+    StoreOutdated,
+)
 from persistence.log_store import LogStore
 from persistence.snapshot_store import SnapshotWriter
+from persistence.store_description import (
+    FORMAT_VERSION,
+    Description,
+    StoreId,
+    new_store_id,
+    read_description,
+    write_description,
+)
 
-FORMAT_VERSION: Final = 1
 SHARDS_DEFAULT: Final = 64
-SHARDS_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class DataDirectory:
 
     path: Path
     shards: int
+    id: StoreId
 
     @property
     def log(self) -> Path:
@@ -54,34 +68,35 @@ def open_data_directory(path: Path) -> DataDirectory:
 
     Raises:
         StoreNotFound: there is none.
-        StoreMismatch: it is of another format version.
+        StoreOutdated: it is of an older format version, or its migration was not finished.
+        StoreMismatch: it is of a newer format version.
         StoreError: what describes it cannot be read, or one of its parts is missing.
     """
-    description = path / "store.json"
-    try:
-        text = description.read_text()
-    except FileNotFoundError:
-        raise StoreNotFound(f"there is no store in {path}") from None
-    try:
-        fields = json.loads(text)
-        version, shards = int(fields["format"]), int(fields["shards"])
-        if not 1 <= shards <= SHARDS_MAX:
-            raise ValueError(f"{shards} shards")
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{description} cannot be read: {error!r}") from None
-    if version != FORMAT_VERSION:
-        raise StoreMismatch(
-            f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
+    described = read_description(path)
+    if described.format < FORMAT_VERSION or described.migrating_from is not None:
+        raise StoreOutdated(
+            f"{path} has format version {described.migrating_from or described.format}; "
+            f"`bitburst serve` brings it to version {FORMAT_VERSION} when it starts"
         )
+    check_parts(path)
+    return DataDirectory(path, described.shards, described.id)
+
+
+def check_parts(path: Path) -> None:
+    """
+    Raises:
+        StoreError: one of the store's parts is missing.
+    """
     for part in (log_path(path), snapshot_path(path)):
         # An empty one in its place would be a store that forgot everything.
         data = part / "data.mdb"
         if not data.exists() or not data.stat().st_size:
             raise StoreError(f"{data} is missing or empty; restore the store from a backup")
-    return DataDirectory(path, shards)
 
 
-def create_data_directory(path: Path, shards: int) -> DataDirectory:
+def create_data_directory(
+    path: Path, shards: int, new_id: Callable[[], StoreId] = new_store_id
+) -> DataDirectory:
     """A new, empty store in that directory. `store.json` comes last: with it, it is whole.
 
     Raises:
@@ -94,21 +109,10 @@ def create_data_directory(path: Path, shards: int) -> DataDirectory:
             _refuse_records(part)
         LogStore(log_path(path)).close()
         SnapshotWriter(snapshot_path(path)).close()
-        write_description(path, shards)
+        write_description(path, Description(FORMAT_VERSION, shards, new_id()))
     except OSError as error:
         raise StoreError(f"cannot make a store in {path}: {error}") from None
     return open_data_directory(path)
-
-
-def write_description(path: Path, shards: int) -> None:
-    """Writes `store.json`, whole or not at all."""
-    unfinished = path / "store.json.unfinished"
-    with unfinished.open("w") as file:
-        json.dump({"format": FORMAT_VERSION, "shards": shards}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path / "store.json")
-    sync_directory(path)
 
 
 def open_or_create(path: Path, shards: int | None) -> DataDirectory:
@@ -137,9 +141,28 @@ def locked(path: Path) -> Iterator[None]:
         StoreInUse: another process holds it.
         StoreError: the directory cannot be made or written.
     """
+    with _held(path, "lock", f"{path} is in use by another process"):
+        yield
+
+
+@contextmanager
+def locked_for_backup(path: Path, kind: str) -> Iterator[None]:
+    """Keeps other backups of this kind from being taken at the same time.
+
+    Raises:
+        StoreInUse: another process takes one.
+        StoreError: the directory cannot be written.
+    """
+    refusal = f"a {kind} backup of {path} is being taken by another process"
+    with _held(path, f"backup-{kind}.lock", refusal):
+        yield
+
+
+@contextmanager
+def _held(path: Path, name: str, refusal: str) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+        file = os.open(path / name, os.O_RDWR | os.O_CREAT, 0o640)
     except OSError as error:
         raise StoreError(f"cannot use {path} as data directory: {error.strerror}") from None
     try:
@@ -147,7 +170,7 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(file, 32).decode(errors="replace").strip() or "unknown"
-            raise StoreInUse(f"{path} is in use by another process (pid {holder})") from None
+            raise StoreInUse(f"{refusal} (pid {holder})") from None
         _name_holder(file)
         yield
     finally:

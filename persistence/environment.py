@@ -224,6 +224,13 @@ def begin_reading(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
         return environment.begin()
 
 
+def sync_file(path: Path) -> None:
+    """Makes a file durable that was written by someone who did not, and its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Makes the directory's entries durable: a new file's name is not, until this returns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -5,8 +5,18 @@ from collections.abc import Iterator, Sequence
 import lmdb
 
 from ledger_actors.entry import BEGINNING, LogPosition
-from ledger_actors.errors import CorruptStore, LogCut
-from persistence.record import NO_DIGEST, StoredRecord, checked, decode, key_of, position_of
+from ledger_actors.errors import LogCut
+from persistence.record import (
+    NO_DIGEST,
+    SealedRecord,
+    StoredRecord,
+    check_follows,
+    checked,
+    key_of,
+    opened,
+    position_of,
+    sealed,
+)
 
 
 def first_position(transaction: "lmdb.Transaction[bytes]") -> LogPosition:
@@ -46,23 +56,23 @@ def read_after(
         LogCut: the log no longer holds `after`.
         CorruptStore: a record is missing, or is not what was written.
     """
-    previous = digest_at(transaction, after)
-    expected = LogPosition(after + 1)
+    return map(opened, sealed_after(transaction, after))
+
+
+def sealed_after(
+    transaction: "lmdb.Transaction[bytes]", after: LogPosition
+) -> Iterator[SealedRecord]:
+    """As `read_after`, with each record as it is stored."""
+    digest = digest_at(transaction, after)
     with transaction.cursor() as cursor:
-        if not cursor.set_range(key_of(expected)):
+        if not cursor.set_range(key_of(LogPosition(after + 1))):
             return
         for key, value in cursor:
-            position = position_of(key)
-            if position != expected:
-                raise CorruptStore(f"log record at position {expected} is missing")
-            stored = decode(position, value)
-            if stored.previous != previous:
-                raise CorruptStore(
-                    f"log record at position {position} does not follow the record before it"
-                )
-            yield stored
-            previous = stored.digest
-            expected = LogPosition(position + 1)
+            record = sealed(position_of(key), value)
+            check_follows(record, after, digest)
+            yield record
+            after = record.position
+            digest = record.digest
 
 
 def read_some(

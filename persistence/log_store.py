@@ -12,7 +12,7 @@ from persistence.environment import Environment, trusted_to_be_readable
 from persistence.errors import DiskFull
 from persistence.high_water_mark import HighWaterMark, check_marked
 from persistence.log_reader import digest_at, first_position, last_position, read_some
-from persistence.record import RecordEncoder, key_of
+from persistence.record import RecordEncoder, SealedRecord, check_follows, key_of
 
 CUT_PER_COMMIT: Final = 8
 CUT_PER_CALL: Final = 256
@@ -55,7 +55,19 @@ class LogStore:
             raise
         # What is durable but was never marked may be seen from now on, so it must stay.
         self._mark.write(self.last, self._digest)
-        self._cut_before = self.first
+        self._may_go_before = self.first
+        self._held: LogPosition | None = None
+
+    @property
+    def held(self) -> LogPosition | None:
+        """What follows this position is kept although it may go; None while nothing is."""
+        return self._held
+
+    def used_bytes(self) -> int:
+        """What the records take of the reserved room."""
+        pages = self._environment.lmdb.stat()
+        used: int = pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"]
+        return used * pages["psize"]
 
     @property
     def reserved_bytes(self) -> int:
@@ -64,7 +76,11 @@ class LogStore:
 
     @property
     def cut_pending(self) -> bool:
-        return self.first < self._cut_before and self._failure is None
+        return self.first < self._cut_end and self._failure is None
+
+    @property
+    def _cut_end(self) -> LogPosition:
+        return self._may_go_before if self._held is None else min(self._may_go_before, self._held)
 
     def commit(self, batches: Sequence[Batch]) -> LogPosition:
         """Makes the batches durable as one record. With no batches, it shows that it could.
@@ -89,6 +105,38 @@ class LogStore:
         self._digest = digest
         self._mark.write(position, digest)
         return position
+
+    def adopt(self, records: Sequence[SealedRecord]) -> None:
+        """Makes records durable that another log had, as they are; an empty log begins with them.
+
+        Raises:
+            CorruptStore: they do not follow each other, or the log; nothing was written.
+            LogUnavailable, LogFailed: as `commit`.
+        """
+        if not records:
+            return
+        first = records[0]
+        last, digest = self.last, self._digest
+        if not last:
+            last, digest = LogPosition(first.position - 1), first.previous
+        for record in records:
+            check_follows(record, last, digest)
+            last, digest = record.position, record.digest
+
+        def write() -> None:
+            rows = [(key_of(record.position), record.value) for record in records]
+            with (
+                self._environment.lmdb.begin(write=True) as transaction,
+                transaction.cursor() as cursor,
+            ):
+                cursor.putmulti(rows, append=True)
+
+        size = sum(len(record.value) for record in records)
+        self._trusted(lambda: self._growing(write, size))
+        self.first = self.first or first.position
+        self._may_go_before = max(self._may_go_before, self.first)
+        self.last, self._digest = last, digest
+        self._mark.write(last, digest)
 
     def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
         """As the port's `read`."""
@@ -118,7 +166,16 @@ class LogStore:
 
         The record at that position stays: the chain is anchored in it.
         """
-        self._cut_before = max(self._cut_before, min(before, self.last))
+        self._may_go_before = max(self._may_go_before, min(before, self.last))
+
+    def hold(self, position: LogPosition | None) -> None:
+        """Keeps what follows that position, and the record there, though it may go; as long as
+        there is room for what may not.
+
+        Where the log no longer has the record, or not yet, or with None, nothing is kept.
+        """
+        kept = position is not None and self.first <= max(position, 1) and position <= self.last
+        self._held = position if kept else None
 
     def tidy(self) -> None:
         """Deletes some of the records that may go, in a transaction of its own.
@@ -138,7 +195,7 @@ class LogStore:
 
     def _cut(self, transaction: "lmdb.Transaction[bytes]", records_max: int) -> LogPosition:
         first = self.first
-        stop = min(self._cut_before, first + records_max)
+        stop = min(self._cut_end, first + records_max)
         while first < stop:
             transaction.delete(key_of(first))
             first = LogPosition(first + 1)
@@ -153,6 +210,8 @@ class LogStore:
                 try:
                     self._environment.grow(size)
                 except DiskFull as error:
+                    # Credits come before what is kept for a backup.
+                    self._held = None
                     if not self._cut_one():
                         raise LogUnavailable(f"the write-ahead log has no room: {error}") from None
 

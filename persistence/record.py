@@ -37,6 +37,15 @@ class StoredRecord(NamedTuple):
     digest: bytes
 
 
+class SealedRecord(NamedTuple):
+    """A record as it is stored; its digests are checked, what it holds is not looked at."""
+
+    position: LogPosition
+    previous: bytes
+    digest: bytes
+    value: bytes
+
+
 def key_of(position: LogPosition) -> bytes:
     """The LMDB key of the record: big-endian, so that keys sort as positions do."""
     return _KEY.pack(position)
@@ -89,14 +98,59 @@ def checked(position: LogPosition, value: bytes) -> tuple[bytes, bytes]:
     return previous, digest
 
 
+def sealed(position: LogPosition, value: bytes) -> SealedRecord:
+    """The record that is stored under that position, as it is.
+
+    Raises: as `checked`.
+    """
+    return SealedRecord(position, *checked(position, value), value)
+
+
 def decode(position: LogPosition, value: bytes) -> StoredRecord:
     """The record that is stored under that position.
 
     Raises: as `checked`.
     """
-    previous, digest = checked(position, value)
+    return opened(sealed(position, value))
+
+
+def opened(record: SealedRecord) -> StoredRecord:
+    """The record with what it holds.
+
+    Raises:
+        CorruptStore: it holds no entries.
+    """
+    position, previous, digest, value = record
     try:
         batches = _unpack(memoryview(value)[_HEADER.size : -DIGEST_BYTES])
     except msgspec.DecodeError as error:
         raise CorruptStore(f"log record at position {position} has no entries: {error}") from None
     return StoredRecord(Record(position, batches), previous, digest)
+
+
+def position_in(value: bytes) -> LogPosition:
+    """The position that a record says it was written at.
+
+    Raises:
+        CorruptStore: it is too short to say so.
+    """
+    if len(value) < _HEADER.size:
+        raise CorruptStore("a log record is cut short")
+    return LogPosition(_HEADER.unpack_from(value)[1])
+
+
+def check_follows(record: SealedRecord, after: LogPosition, digest: bytes) -> None:
+    """
+    Args:
+        after: the position of the record before it.
+        digest: the digest of the record before it.
+
+    Raises:
+        CorruptStore: it is not the one that follows.
+    """
+    if record.position != after + 1:
+        raise CorruptStore(f"log record at position {after + 1} is missing")
+    if record.previous != digest:
+        raise CorruptStore(
+            f"log record at position {record.position} does not follow the record before it"
+        )

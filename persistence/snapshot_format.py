@@ -2,8 +2,8 @@
 
 One tree, sorted by kind and then by user:
 
-    00 "head"           head     msgpack [format version, position, digest, users, entries],
-                                 checksum
+    00 "head"           head     msgpack [format version, position, digest, users, entries,
+                                 newest timestamp], checksum
     01 uid              account  balance, number of entries, digest of the blocks, tail, checksum
     02 len uid block    block    C1, checksum, 16 entries: msgpack [[amount, timestamp, key,
                                  reference], …]
@@ -59,7 +59,7 @@ _BLOCK_NUMBER: Final = Struct(">Q")
 # What is no UTF-8 is told by an exception of another family.
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _pack = msgspec.msgpack.Encoder().encode
-_unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int]).decode
+_unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int, Timestamp]).decode
 _unpack_number = msgspec.msgpack.Decoder(int).decode
 _unpack_entries = msgspec.msgpack.Decoder(
     list[tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]]
@@ -76,6 +76,8 @@ class Head(NamedTuple):
     """The digest of the log record at that position."""
     users: int = 0
     entries: int = 0
+    newest: Timestamp = Timestamp(0)
+    """The greatest timestamp of all entries. A clock may jump back: it need not be the last one."""
 
 
 class StoredAccount(NamedTuple):
@@ -146,14 +148,19 @@ def unpack_head(value: bytes | None) -> Head:
     """
     if value is None:
         return Head()
-    # Behind the byte that says how many fields there are, in every format.
-    version = value[1] if len(value) > 1 else 0
+    version = head_version(value)
     if version != FORMAT_VERSION:
         raise CorruptStore(
             f"the snapshot has format version {version}; "
             f"this program reads version {FORMAT_VERSION}"
         )
     return Head(*_unpack_head(_unsealed(HEAD_KEY, value, "head")))
+
+
+def head_version(value: bytes) -> int:
+    """The format version of a head, whichever it is; 0 where it is none."""
+    # Behind the byte that says how many fields there are.
+    return value[1] if len(value) > 1 else 0
 
 
 def pack_account(key: bytes, balance: int, entries: int, digest: bytes, tail: bytes) -> bytes:
@@ -220,8 +227,25 @@ def unpack_tail(
         CorruptStore: it is not what was written.
     """
     count = account.entries % BLOCK_ENTRIES
-    packed = _array(count, account.tail)
+    packed = tail_block(account)
     return _unpack(user, account.entries - count, count, packed, first, last)
+
+
+def tail_block(account: StoredAccount) -> bytes:
+    """The account's tail as the value of a block that is not full."""
+    return _array(account.entries % BLOCK_ENTRIES, account.tail)
+
+
+def timestamps_in(block: bytes) -> Sequence[Timestamp]:
+    """When the entries of a block were made.
+
+    Raises:
+        CorruptStore: it is not what was written.
+    """
+    try:
+        return [timestamp for _, timestamp, _, _ in _unpack_entries(block)]
+    except _UNDECODABLE:
+        raise _unreadable("entries", block) from None
 
 
 def pack_request(number: int) -> bytes:

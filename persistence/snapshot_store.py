@@ -1,7 +1,7 @@
 """The snapshot store: accounts, histories and request ids, true up to a position of the log."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -240,6 +240,7 @@ class SnapshotWriter:
             digest=digest,
             users=head.users + folded.new_users,
             entries=head.entries + len(entries),
+            newest=max(chain([head.newest], (entry.timestamp for entry in entries))),
         )
         rows = [(HEAD_KEY, pack_head(new_head)), *folded.in_order()]
         while True:

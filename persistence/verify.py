@@ -1,9 +1,11 @@
 """Verifies a store: every record, the chain, and that the snapshot equals a replay."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from ledger_actors.entry import BEGINNING, Entry, LogPosition, out_of_order
+from ledger_actors.entry import BEGINNING, Entry, LogPosition, Timestamp, out_of_order
 from ledger_actors.errors import CorruptStore
 from ledger_actors.identity import IdempotencyKey, UserId, shard_of
 from ledger_actors.ports import NO_ACCOUNT
@@ -27,6 +29,9 @@ from persistence.snapshot_format import (
 )
 from persistence.snapshot_store import SnapshotView
 
+ENTRIES_AT_ONCE: Final = 50_000
+"""Entries of the log that are looked up in the snapshot together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -42,6 +47,8 @@ class Verified:
     """Entries in the snapshot."""
     logged_entries: int
     """Entries in the log."""
+    newest: Timestamp
+    """The greatest timestamp of all entries."""
 
 
 def verify(
@@ -77,10 +84,11 @@ def verify_pinned(
     """As `verify`, of a store that is held as it was at one moment."""
     view = store.snapshot
     total = view.head.entries
-    users = folded = 0
-    for entries in _check_users(view):
+    users = folded = newest = 0
+    for checked in _check_users(view):
         users += 1
-        folded += entries
+        folded += checked.entries
+        newest = max(newest, checked.newest)
         if users % 1000 == 0:
             progress(folded, total)
     if (users, folded) != (view.head.users, view.head.entries):
@@ -88,28 +96,46 @@ def verify_pinned(
             f"the snapshot holds {users} users and {folded} entries, "
             f"but was made with {view.head.users} and {view.head.entries}"
         )
+    if newest != view.head.newest:
+        raise CorruptStore(
+            f"the snapshot's newest timestamp is {newest}, but it was made with {view.head.newest}"
+        )
     logged = _check_log(store, shards)
     progress(total, total)
-    return Verified(store.first, store.last, view.position, users, folded, logged)
+    return Verified(
+        first=store.first,
+        last=store.last,
+        snapshot_position=view.position,
+        users=users,
+        folded_entries=folded,
+        logged_entries=logged.entries,
+        newest=Timestamp(max(newest, logged.newest)),
+    )
 
 
-def _check_users(view: SnapshotView) -> Iterator[int]:
-    """Checks user by user, and yields how many entries each has."""
+class _CheckedUser(NamedTuple):
+    entries: int
+    rows: int
+    """How many rows the user's account, blocks and requests have."""
+    newest: int
+    """The greatest timestamp of the entries."""
+
+
+def _check_users(view: SnapshotView) -> Iterator[_CheckedUser]:
+    """Checks user by user."""
     # The head is one.
     rows = 1
     for key, value in view.rows_under(ACCOUNT):
-        user = user_of(key)
-        account = unpack_account(key, value)
-        rows += 1 + _check_user(view, user, account)
-        yield account.entries
+        checked = _check_user(view, user_of(key), unpack_account(key, value))
+        rows += checked.rows
+        yield checked
     if view.size not in (rows, 0):
         raise CorruptStore(f"the snapshot holds {view.size} rows, but its accounts have {rows}")
 
 
-def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> int:
-    """Checks one user, and returns how many rows its blocks and requests have."""
-    rows = account.blocks
-    balance = 0
+def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> _CheckedUser:
+    rows = 1 + account.blocks
+    balance = newest = 0
     digest = NO_BLOCKS
     for number in range(account.blocks + 1):
         if number == account.blocks:
@@ -122,11 +148,12 @@ def _check_user(view: SnapshotView, user: UserId, account: StoredAccount) -> int
             entries = unpack_block(user, number, block)
         balance += sum(entry.amount for entry in entries)
         rows += _check_requests(view, user, entries)
+        newest = max([newest, *(entry.timestamp for entry in entries)])
     if (balance, digest) != (account.balance, account.digest):
         raise CorruptStore(
             f"the snapshot's account of user {user!r} is not what its history adds up to"
         )
-    return rows
+    return _CheckedUser(account.entries, rows, newest)
 
 
 def _check_requests(view: SnapshotView, user: UserId, entries: Sequence[Entry]) -> int:
@@ -141,21 +168,32 @@ def _check_requests(view: SnapshotView, user: UserId, entries: Sequence[Entry]) 
     return len(requests)
 
 
-def _check_log(store: PinnedStore, shards: int) -> int:
+class _CheckedLog(NamedTuple):
+    entries: int
+    newest: int
+
+
+def _check_log(store: PinnedStore, shards: int) -> _CheckedLog:
     counts: dict[UserId, int] = {}
     requests: set[tuple[UserId, IdempotencyKey]] = set()
-    logged = 0
+    logged = newest = 0
+    folded: list[tuple[StoredRecord, Entry]] = []
     for stored in _records(store):
         for shard, entries in stored.record.batches:
             for entry in entries:
                 logged += 1
+                newest = max(newest, entry.timestamp)
                 if shard_of(entry.user, shards) != shard:
                     raise CorruptStore(_at(stored, f"user {entry.user!r} is not of shard {shard}"))
                 if stored.record.position <= store.snapshot.position:
-                    _check_folded(store.snapshot, stored, entry)
+                    folded.append((stored, entry))
                 else:
                     _check_follows(store.snapshot, stored, entry, counts, requests)
-    return logged
+        if len(folded) >= ENTRIES_AT_ONCE:
+            _check_folded(store.snapshot, folded)
+            folded = []
+    _check_folded(store.snapshot, folded)
+    return _CheckedLog(logged, newest)
 
 
 def _records(store: PinnedStore) -> Iterator[StoredRecord]:
@@ -167,16 +205,21 @@ def _records(store: PinnedStore) -> Iterator[StoredRecord]:
     yield from read_after(store.log, BEGINNING if store.first <= 1 else store.first)
 
 
-def _check_folded(view: SnapshotView, stored: StoredRecord, entry: Entry) -> None:
-    (folded,) = view.entries(entry.user, entry.number, entry.number)
-    if folded != entry:
-        raise CorruptStore(_at(stored, f"the snapshot has another entry: {folded}, not {entry}"))
-    if entry.key is not None:
-        recorded = view.recorded(entry.user, entry.key)
-        if recorded is None or recorded.number != entry.number:
-            raise CorruptStore(
-                _at(stored, f"the snapshot lost an idempotency key of user {entry.user!r}")
-            )
+def _check_folded(view: SnapshotView, logged: Iterable[tuple[StoredRecord, Entry]]) -> None:
+    """That the snapshot has these entries of the log; its requests follow from its entries."""
+    by_user: defaultdict[UserId, list[tuple[StoredRecord, Entry]]] = defaultdict(list)
+    for stored, entry in logged:
+        by_user[entry.user].append((stored, entry))
+    for user in sorted(by_user):
+        numbers = [entry.number for _, entry in by_user[user]]
+        first, last = min(numbers), max(numbers)
+        folded = view.entries(user, first, last)
+        for stored, entry in by_user[user]:
+            found = folded[entry.number - first]
+            if found != entry:
+                raise CorruptStore(
+                    _at(stored, f"the snapshot has another entry: {found}, not {entry}")
+                )
 
 
 def _check_follows(

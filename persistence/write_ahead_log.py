@@ -26,6 +26,23 @@ class LogStatistics:
     entries: int
     """Entries committed since the log was opened."""
     reserved_bytes: int
+    held: LogPosition | None
+    """What follows this position is kept for the next incremental backup; None: nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldForBackup:
+    """What of the log is kept that a snapshot has, because no backup has it yet."""
+
+    backed_up: Callable[[], LogPosition | None]
+    """How far the newest backup reaches; None where there is none."""
+    bytes_max: int
+    """When the records take more, what is kept goes; 0 keeps nothing."""
+    on_released: Callable[[LogPosition], None] = lambda position: None
+    """Told the position, once, when what follows it cannot be kept for the next backup."""
+
+
+NOTHING_HELD: Final = HeldForBackup(lambda: None, 0)
 
 
 class _Request:
@@ -46,8 +63,10 @@ class LmdbWriteAheadLog:
     come while an fsync runs share the next one. Tasks hand in, and are woken once a commit.
     """
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, holding: HeldForBackup) -> None:
         self._store = store
+        self._holding = holding
+        self._told: LogPosition | None = None
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._trio_token = trio.lowlevel.current_trio_token()
         self._commits = 0
@@ -66,6 +85,7 @@ class LmdbWriteAheadLog:
             self._commits,
             self._entries,
             self._store.reserved_bytes,
+            self._store.held,
         )
 
     async def append(self, batches: Sequence[Batch]) -> LogPosition:
@@ -86,7 +106,7 @@ class LmdbWriteAheadLog:
         return digest
 
     async def cut(self, before: LogPosition) -> None:
-        await self._ask(_Request(None, lambda: self._store.cut(before)))
+        await self._ask(_Request(None, lambda: self._cut(before)))
 
     async def _ask(self, request: _Request) -> Any:
         self._queue.put(request)
@@ -132,6 +152,17 @@ class LmdbWriteAheadLog:
         self._entries += sum(len(batch.entries) for batch in batches)
         return position
 
+    def _cut(self, before: LogPosition) -> None:
+        """Lets records go, but for what the next incremental backup needs."""
+        holding = self._holding
+        wished = holding.backed_up() if holding.bytes_max else None
+        fits = self._store.used_bytes() <= holding.bytes_max
+        self._store.hold(wished if fits else None)
+        self._store.cut(before)
+        if wished is not None and self._store.held is None and wished != self._told:
+            self._told = wished
+            holding.on_released(wished)
+
     def _answer(self, requests: Sequence[_Request], result: "outcome.Outcome[Any]") -> None:
         def wake() -> None:
             for request in requests:
@@ -162,8 +193,13 @@ def _own(result: "outcome.Outcome[Any]") -> "outcome.Outcome[Any]":
 
 
 @asynccontextmanager
-async def open_write_ahead_log(path: Path) -> AsyncIterator[LmdbWriteAheadLog]:
+async def open_write_ahead_log(
+    path: Path, holding: HeldForBackup = NOTHING_HELD
+) -> AsyncIterator[LmdbWriteAheadLog]:
     """The log in that directory, made if there is none; closed when the block is left.
+
+    Args:
+        holding: what is kept of it for backups.
 
     Raises:
         CorruptStore: the newest record is not what was written.
@@ -171,7 +207,7 @@ async def open_write_ahead_log(path: Path) -> AsyncIterator[LmdbWriteAheadLog]:
     """
     store = LogStore(path)
     try:
-        log = LmdbWriteAheadLog(store)
+        log = LmdbWriteAheadLog(store, holding)
         log.start()
         try:
             yield log

@@ -51,6 +51,17 @@ def test_paging_measures_the_first_and_the_last_page(tmp_path: Path) -> None:
     assert figures["p50_ratio"] > 0
 
 
+def test_backups_are_taken_restored_and_checked(tmp_path: Path) -> None:
+    small = ["--users", "300", "--rounds", "3", "--added", "20000"]
+    run("backups", *small, "--json", str(tmp_path / "figures"))
+
+    figures = json.loads((tmp_path / "figures").read_text())["BackupTimes"]
+    # Each added entry has a key of 32 random characters.
+    assert figures["incremental"]["bytes"] > 20_000 * 32
+    assert figures["full"]["bytes"] > 900 * 32
+    assert figures["restored"]["duration_s"] > 0
+
+
 def test_a_built_store_is_one_that_verifies(tmp_path: Path) -> None:
     builder = StoreBuilder(tmp_path / "data", seed=1)
     builder.rounds(100, 3, lambda entries: None, fold=True)

@@ -1,9 +1,8 @@
-"""The commands that look after a store, on one that is served and on one that is not."""
+"""The commands that look into a store, on one that is served and on one that is not."""
 
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,14 +13,17 @@ from eventually import all_folded
 from raw_http import balance, credit
 
 from bench.server_process import ServerProcess
-from ledger_actors import IdempotencyKey, LogPosition, UserId
+from ledger_actors import IdempotencyKey, LogPosition, Timestamp, UserId
 from persistence.record import key_of
 from persistence.snapshot_format import (
     BLOCK_ENTRIES,
+    HEAD_KEY,
     account_key,
     block_key,
     pack_block,
+    pack_head,
     request_key,
+    unpack_head,
 )
 
 AMOUNT = b'{"amount":1}'
@@ -96,6 +98,7 @@ def test_verify_counts_what_it_found_right(data_dir: Path) -> None:
     (figures,) = verify(data_dir).json
 
     del figures["duration_s"], figures["first"], figures["logged_entries"]
+    assert figures.pop("newest_entry") == logged(data_dir)[-1]["timestamp"]
     assert figures == {
         "last": LAST,
         "snapshot_position": FOLDED,
@@ -185,84 +188,12 @@ def test_log_follow_shows_new_entries(server: ServerProcess) -> None:
             following.kill()
 
 
-def test_a_backup_restores_to_the_same_store(data_dir: Path, tmp_path: Path) -> None:
-    backup(data_dir, tmp_path / "backup")
-    restore(tmp_path / "backup", tmp_path / "restored")
-
-    assert logged(tmp_path / "restored") == logged(data_dir)
-
-
 def test_a_restored_store_serves_what_was_backed_up(store: Path) -> None:
     with ServerProcess(store) as server:
         retried = credit(server.url, USER, AMOUNT, "key-1")
 
         assert retried.headers["idempotent-replayed"] == "true"
         assert balance(server.url, USER).message.endswith("$20.000000")
-
-
-def test_a_backup_under_load_holds_all_that_was_acknowledged_before(tmp_path: Path) -> None:
-    acknowledged: list[int] = []
-    stop = threading.Event()
-
-    def load(server: ServerProcess) -> None:
-        for number in range(100_000):
-            if stop.is_set():
-                return
-            assert credit(server.url, f"u{number}", AMOUNT, "key").status == 200
-            acknowledged.append(number)
-
-    with ServerProcess(tmp_path / "data", "--snapshot-entries", "50") as server:
-        loading = threading.Thread(target=load, args=(server,))
-        loading.start()
-        try:
-            server.wait_for_event("snapshot taken")
-            before = len(acknowledged)
-            (figures,) = backup(server.data_dir, tmp_path / "backup").json
-        finally:
-            stop.set()
-            loading.join()
-
-    (verified,) = restore(tmp_path / "backup", tmp_path / "restored").json
-    assert verified["last"] == figures["position"]
-    with ServerProcess(tmp_path / "restored") as restored:
-        for number in range(before):
-            assert balance(restored.url, f"u{number}").message.endswith("$1.000000")
-
-
-def test_restore_into_a_store_is_refused(store: Path, tmp_path: Path) -> None:
-    backup(store, tmp_path / "backup")
-
-    assert_refused(restore(tmp_path / "backup", store), "already holds a store")
-
-
-def test_restore_into_a_served_store_is_refused(store: Path, served_store: ServerProcess) -> None:
-    assert_refused(restore(store, served_store.data_dir), "in use by another process")
-
-
-def test_restore_of_what_is_no_backup_is_refused(tmp_path: Path) -> None:
-    assert_refused(restore(tmp_path, tmp_path / "data"), "there is no store in")
-
-
-def test_a_backup_that_was_changed_is_not_restored(store: Path, tmp_path: Path) -> None:
-    change(store / "log", key_of(LogPosition(22)), spoil)
-
-    assert_refused(restore(store, tmp_path / "restored"), "position 22 does not match")
-    assert not (tmp_path / "restored" / "store.json").exists()
-
-
-def test_backup_into_a_directory_with_something_in_it_is_refused(
-    store: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "backup").mkdir()
-    (tmp_path / "backup" / "precious").touch()
-
-    assert_refused(backup(store, tmp_path / "backup"), "is not empty")
-
-
-def test_backup_into_a_file_is_refused(store: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    assert_refused(backup(store, tmp_path / "file" / "backup"), "cannot back up")
 
 
 @pytest.mark.parametrize("command", ["verify", "log", "show", "backup"])
@@ -348,6 +279,16 @@ def test_verify_finds_a_lost_account_of_the_snapshot(store: Path) -> None:
     change(store / "snapshot", account_key(USER), delete)
 
     assert_refused(verify(store), "the snapshot holds 22 rows, but its accounts have 1")
+
+
+def test_verify_finds_a_changed_newest_timestamp(store: Path) -> None:
+    def later(value: bytes) -> bytes:
+        head = unpack_head(value)
+        return pack_head(head._replace(newest=Timestamp(head.newest + 1)))
+
+    change(store / "snapshot", HEAD_KEY, later)
+
+    assert_refused(verify(store), "newest timestamp")
 
 
 def test_verify_finds_a_lost_record_in_the_middle_of_the_log(store: Path) -> None:

@@ -296,7 +296,7 @@ MUTANTS = [
     ),
     mutant(
         "drop the tail when the log is cut",
-        (LOG_STORE, "max(self._cut_before, min(before, self.last))", "self.last"),
+        (LOG_STORE, "max(self._may_go_before, min(before, self.last))", "self.last"),
     ),
     mutant(
         "cut one record too many",
@@ -351,7 +351,7 @@ MUTANTS = [
     ),
     mutant(
         "read a record without a look at the one before it",
-        (LOG_READER, "            if stored.previous != previous:", "            if False:"),
+        (RECORD, "    if record.previous != digest:", "    if False:"),
     ),
     mutant(
         "read an account without a look at its checksum",
