@@ -355,17 +355,24 @@ MUTANTS = [
         "read an account without a look at its checksum",
         (
             SNAPSHOT_FORMAT,
-            "    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:\n"
-            '        raise _spoilt(f"account',
-            '    if False:\n        raise _spoilt(f"account',
+            "    body = _unsealed(key, value)\n",
+            "    body = value[:-CHECKSUM_BYTES]\n",
         ),
     ),
     mutant(
         "read a block without a look at its checksum",
         (
             SNAPSHOT_FORMAT,
-            "    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:\n        raise _spoilt(what)",
-            "    if False:\n        raise _spoilt(what)",
+            "    body = _unsealed(block_key(user, block), value)\n",
+            "    body = value[:-CHECKSUM_BYTES]\n",
+        ),
+    ),
+    mutant(
+        "read the head without a look at its checksum",
+        (
+            SNAPSHOT_FORMAT,
+            "    body = _unsealed(HEAD_KEY, value)\n",
+            "    body = value[:-CHECKSUM_BYTES]\n",
         ),
     ),
     mutant(
