@@ -340,6 +340,10 @@ MUTANTS = [
         ),
     ),
     mutant(
+        "read the snapshot's head without a look at its checksum",
+        (SNAPSHOT_FORMAT, '_unsealed(HEAD_KEY, value, "head")', "value[:-CHECKSUM_BYTES]"),
+    ),
+    mutant(
         "start with a log that lost its end",
         (JOINED, "    check_reach(log.position, head)\n    try:", "    return\n    try:"),
     ),
@@ -355,24 +359,17 @@ MUTANTS = [
         "read an account without a look at its checksum",
         (
             SNAPSHOT_FORMAT,
-            "    body = _unsealed(key, value)\n",
-            "    body = value[:-CHECKSUM_BYTES]\n",
+            "    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:\n"
+            '        raise _spoilt(f"account',
+            '    if False:\n        raise _spoilt(f"account',
         ),
     ),
     mutant(
         "read a block without a look at its checksum",
         (
             SNAPSHOT_FORMAT,
-            "    body = _unsealed(block_key(user, block), value)\n",
-            "    body = value[:-CHECKSUM_BYTES]\n",
-        ),
-    ),
-    mutant(
-        "read the head without a look at its checksum",
-        (
-            SNAPSHOT_FORMAT,
-            "    body = _unsealed(HEAD_KEY, value)\n",
-            "    body = value[:-CHECKSUM_BYTES]\n",
+            "    if _checksum(key + body) != value[-CHECKSUM_BYTES:]:\n        raise _spoilt(what)",
+            "    if False:\n        raise _spoilt(what)",
         ),
     ),
     mutant(
