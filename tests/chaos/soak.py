@@ -192,7 +192,10 @@ class Soak:
             except trio.TooSlowError:
                 self._tested.violations.append("the log was never full")
             finally:
-                resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, UNLIMITED)
+                # A snapshotter that was started meanwhile has the limit too.
+                for pid in (self._server.pid, *self._server.snapshotter_pids()):
+                    with suppress(ProcessLookupError):
+                        resource.prlimit(pid, resource.RLIMIT_FSIZE, UNLIMITED)
 
     async def _fill_log(self) -> None:
         """Sends large credits until the server says that it is not ready for more."""

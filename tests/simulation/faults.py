@@ -143,7 +143,8 @@ async def _tear(machine: Machine, fault: TornTail) -> None:
 
 
 async def _replace(machine: Machine, fault: ForeignRecord) -> None:
-    machine.crash(power=False)
+    # Also of a fold that is under way: what it folded of it could not be told from what is right.
+    machine.crash(power=True)
     medium = machine.log_medium
     keys = medium.rows.keys[:-1]
     if not keys:

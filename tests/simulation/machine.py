@@ -122,8 +122,10 @@ class Machine:
             self._set_off(crash)
 
     def crash(self, *, power: bool, down_s: float = 0.0) -> None:
-        """The server ends, now. Without one it changes nothing."""
+        """The server ends, now. Without one, what may be left of its snapshotter does."""
         if self.phase == "down":
+            if power:
+                self._end_folds(power)
             return
         self.seen[f"crashes while {self._what_it_is_at()}"] += 1
         self.seen["crashes"] += 1
@@ -149,12 +151,7 @@ class Machine:
         self.ledger = None
         if self._up.is_set():
             self._up = trio.Event()
-        for snapshotter in self._snapshotters:
-            if power or not snapshotter.leave():
-                snapshotter.kill()
-            else:
-                self.seen["folds that outlive the server"] += 1
-        self._snapshotters = [left for left in self._snapshotters if left.folding]
+        self._end_folds(power)
         self.oracle.unsettled.clear()
         for handle in self._handles:
             handle.die()
@@ -163,6 +160,14 @@ class Machine:
             self.seen["commits lost in a crash"] += 1
         for connection in self._connections:
             connection.cancel()
+
+    def _end_folds(self, power: bool) -> None:
+        for snapshotter in self._snapshotters:
+            if power or not snapshotter.leave():
+                snapshotter.kill()
+            else:
+                self.seen["folds that outlive the server"] += 1
+        self._snapshotters = [left for left in self._snapshotters if left.folding]
 
     # What callers do with it.
 

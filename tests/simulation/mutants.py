@@ -342,6 +342,10 @@ MUTANTS = [
         ),
     ),
     mutant(
+        "read the snapshot's head without a look at its checksum",
+        (SNAPSHOT_FORMAT, '_unsealed(HEAD_KEY, value, "head")', "value[:-CHECKSUM_BYTES]"),
+    ),
+    mutant(
         "start with a log that lost its end",
         (JOINED, "    check_reach(log.position, head)\n    try:", "    return\n    try:"),
     ),
