@@ -11,7 +11,8 @@ from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api import wire
-from api.handlers import Answer, Handlers, answer_message
+from api.handlers import PROBLEM, Answer, Handlers, answer_problem
+from api.problems import Problem, problem_of_status
 
 LAST_MESSAGE_S: Final = 5
 BULK_PATH: Final = "/v1/credits:batch"
@@ -86,7 +87,7 @@ def create_app(
     async def refuse(error: HTTPException) -> Response:
         if error.code == 413:
             bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
-            return _closing(answer_message(413, f"the body must be at most {bytes_max} bytes"))
+            return _closing(413, f"the body must be at most {bytes_max} bytes")
         return _refuse(error)
 
     return app
@@ -125,25 +126,27 @@ class _FramedPlainly:
         if problem is None:
             await self._asgi_app(scope, receive, send)
             return
-        status, body = problem[0], wire.encode_message(problem[1])
+        body = wire.encode_problem(problem)
         headers = [
-            (b"content-type", b"application/json"),
+            (PROBLEM[0].lower().encode(), PROBLEM[1].encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(
+            {"type": "http.response.start", "status": problem.type.status, "headers": headers}
+        )
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _framing_problem(scope: HTTPScope) -> tuple[int, str] | None:
+def _framing_problem(scope: HTTPScope) -> Problem | None:
     version = scope["http_version"]
     if "." in version and not version.startswith("1."):
-        return 505, "send HTTP/1.1, or HTTP/2 from its preface on"
+        return problem_of_status(505, "send HTTP/1.1, or HTTP/2 from its preface on")
     framing = {name for name, _ in scope["headers"]} & _FRAMING
     if framing == _FRAMING:
-        return 400, "send Content-Length or Transfer-Encoding, not both"
+        return problem_of_status(400, "send Content-Length or Transfer-Encoding, not both")
     if version == "1.0" and b"transfer-encoding" in framing:
-        return 400, "HTTP/1.0 has no Transfer-Encoding"
+        return problem_of_status(400, "HTTP/1.0 has no Transfer-Encoding")
     return None
 
 
@@ -192,15 +195,19 @@ def _refuse(error: HTTPException) -> Response:
         allowed = dict(error.get_headers())["Allow"]
         return _respond(Answer(405, b"", [("Allow", ", ".join(sorted(allowed.split(", "))))]))
     if error.code == 408:
-        return _closing(answer_message(408, "the request takes too long to arrive"))
+        return _closing(408, "the request takes too long to arrive")
     if error.code == 404:
-        return _respond(answer_message(404, "there is nothing at this path"))
-    return _respond(answer_message(error.code or 500, error.description or error.name))
+        return _refusal(404, "there is nothing at this path")
+    return _refusal(error.code or 500, error.description or error.name)
 
 
-def _closing(answer: Answer) -> Response:
-    """An answer to a request of which how much was read is chance."""
-    response = _respond(answer)
+def _refusal(status: int, detail: str) -> Response:
+    return _respond(answer_problem(problem_of_status(status, detail)))
+
+
+def _closing(status: int, detail: str) -> Response:
+    """The answer to a request of which how much was read is chance."""
+    response = _refusal(status, detail)
     if request.http_version.startswith("1."):
         response.headers["Connection"] = "close"
     return response

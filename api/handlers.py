@@ -8,9 +8,11 @@ import msgspec
 import trio
 
 from api import bulk_wire, wire
+from api.problem_types import AMOUNT_NOT_POSITIVE, NOT_READY
 from api.problems import (
     RETRY_AFTER_S,
     BadRequest,
+    Problem,
     TooManyCredits,
     UnsupportedMediaType,
     problem_of,
@@ -29,6 +31,7 @@ from ledger_actors.errors import LedgerError
 Headers = Sequence[tuple[str, str]]
 
 JSON: Final = ("Content-Type", "application/json")
+PROBLEM: Final = ("Content-Type", "application/problem+json")
 LINES: Final = ("Content-Type", bulk_wire.NDJSON)
 CLOSE: Final = ("Connection", "close")
 REPLAYED: Final = ("Idempotent-Replayed", "true")
@@ -73,7 +76,7 @@ class Handlers:
             request = Credit(wire.decode_user(user), *_add(content_type, body, key))
             self._ledger.submit(request, lambda submission: reply(_added(request, submission)))
         except (LedgerError, BadRequest, UnsupportedMediaType) as error:
-            reply(answer_problem(error))
+            reply(answer_error(error))
 
     async def add(
         self,
@@ -99,7 +102,7 @@ class Handlers:
             requests = [one for one in decoded if not isinstance(one, Exception)]
             self._ledger.submit_bulk(requests, lambda bulk: reply(_credited(decoded, bulk)))
         except (LedgerError, BadRequest, UnsupportedMediaType, TooManyCredits) as error:
-            reply(answer_problem(error))
+            reply(answer_error(error))
 
     async def bulk(
         self, content_type: str | None, idempotency_keys: Sequence[str], body: bytes
@@ -117,7 +120,7 @@ class Handlers:
             uid = wire.decode_user(user)
             balance = self._ledger.balance_nowait(uid)
         except (LedgerError, BadRequest) as error:
-            return answer_problem(error)
+            return answer_error(error)
         return Answer(200, wire.encode_balance(uid, balance))
 
     async def balance(self, user: bytes) -> Answer:
@@ -134,7 +137,7 @@ class Handlers:
             uid = wire.decode_user(user)
             entries = self._ledger.history_nowait(uid, wire.decode_page(page))
         except (LedgerError, BadRequest) as error:
-            return answer_problem(error)
+            return answer_error(error)
         return Answer(200, wire.encode_history(entries))
 
     async def history(self, user: bytes, page: str | None) -> Answer:
@@ -156,19 +159,27 @@ class Handlers:
         """`GET /readyz`: recovered, and the log can be written."""
         reason = self._ledger.not_ready
         if reason is not None:
-            return answer_message(503, reason, RETRY_AFTER_S)
+            return answer_problem(Problem(NOT_READY, reason, RETRY_AFTER_S))
         return answer_message(200, "ready")
 
 
-def answer_message(status: int, message: str, retry_after_s: int | None = None) -> Answer:
-    headers = [JSON]
-    if retry_after_s is not None:
-        headers.append(("Retry-After", str(retry_after_s)))
-    return Answer(status, wire.encode_message(message), headers)
+def answer_message(status: int, message: str) -> Answer:
+    return Answer(status, wire.encode_message(message))
 
 
-def answer_problem(error: Exception) -> Answer:
-    return answer_message(*problem_of(error))
+def answer_problem(problem: Problem) -> Answer:
+    status = problem.type.status
+    if problem.type is AMOUNT_NOT_POSITIVE:
+        # The wire contract has it so.
+        return answer_message(status, problem.detail)
+    headers = [PROBLEM]
+    if problem.retry_after_s is not None:
+        headers.append(("Retry-After", str(problem.retry_after_s)))
+    return Answer(status, wire.encode_problem(problem), headers)
+
+
+def answer_error(error: Exception) -> Answer:
+    return answer_problem(problem_of(error))
 
 
 async def _reply_of(start: Callable[[Reply], None]) -> Answer:
@@ -209,7 +220,7 @@ def _added(request: Credit, submission: Submission) -> Answer:
     try:
         submission.credited()
     except LedgerError as error:
-        return answer_problem(error)
+        return answer_error(error)
     return Answer(200, wire.encode_added(request.user, request.amount), (JSON, REPLAYED))
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from api.problems import BadRequest, UnsupportedMediaType
+from api.problems import BadRequest, Problem, UnsupportedMediaType
 from ledger_actors import (
     Entry,
     IdempotencyKey,
@@ -26,6 +26,7 @@ from ledger_actors import (
     reference,
     user_id,
 )
+from ledger_actors.errors import InvalidIdempotencyKey
 from ledger_actors.identity import USER_ID_BYTES_MAX
 
 NOTHING: Final = b"{}"
@@ -44,8 +45,26 @@ _PLAIN_ADD: Final = re.compile(
 
 
 def encode_message(text: str) -> bytes:
-    """`{"Message":"…"}`, the body of every answer that is one sentence."""
+    """`{"Message":"…"}`, the body of every success that is one sentence."""
     return _encode({"Message": text})
+
+
+def encode_problem(problem: Problem) -> bytes:
+    """Problem details (RFC 9457).
+
+    `Message` is an extension member, and says what `detail` says: callers of the service that this
+    one replaces read it in every answer.
+    """
+    type_, detail, _ = problem
+    return _encode(
+        {
+            "type": type_.uri,
+            "title": type_.title,
+            "status": type_.status,
+            "detail": detail,
+            "Message": detail,
+        }
+    )
 
 
 def encode_added(user: UserId, amount: Micros) -> bytes:
@@ -126,13 +145,13 @@ def decode_idempotency_key(values: Sequence[str]) -> IdempotencyKey | None:
     of RFC 8941. Quoted and bare, the same characters are the same key.
 
     Raises:
-        BadRequest: there are several, or the quoting is broken.
-        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+        InvalidIdempotencyKey: there are several, the quoting is broken, or it is not 1 to 255
+            printable ASCII characters.
     """
     if not values:
         return None
     if len(values) > 1:
-        raise BadRequest("send one Idempotency-Key header, not several")
+        raise InvalidIdempotencyKey("send one Idempotency-Key header, not several")
     return parse_idempotency_key(values[0])
 
 
@@ -145,7 +164,9 @@ def parse_idempotency_key(value: str) -> IdempotencyKey:
     if text.startswith('"'):
         quoted = _QUOTED.fullmatch(text)
         if quoted is None:
-            raise BadRequest('Idempotency-Key must end its quoted string with " and nothing after')
+            raise InvalidIdempotencyKey(
+                'Idempotency-Key must end its quoted string with " and nothing after'
+            )
         text = re.sub(r"\\(.)", r"\1", quoted[1])
     return idempotency_key(text)
 
