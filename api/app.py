@@ -75,6 +75,12 @@ def create_app(
     async def history(user: str) -> Response:
         return _respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
 
+    @app.get("/v1/users/<user>/requests/<key>")
+    async def request_status(user: str, key: str) -> Response:
+        return _respond(
+            await handlers.request_status(user.encode("latin-1"), key.encode("latin-1"))
+        )
+
     @app.get("/healthz")
     async def healthz() -> Response:
         return _respond(handlers.healthz())

@@ -33,6 +33,7 @@ Headers = Sequence[tuple[str, str]]
 JSON: Final = ("Content-Type", "application/json")
 PROBLEM: Final = ("Content-Type", "application/problem+json")
 LINES: Final = ("Content-Type", bulk_wire.NDJSON)
+NOT_KEPT: Final = ("Cache-Control", "no-store")
 CLOSE: Final = ("Connection", "close")
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 
@@ -143,6 +144,18 @@ class Handlers:
     async def history(self, user: bytes, page: str | None) -> Answer:
         """As `history_nowait`, once the shard is there."""
         return await self._waiting(user, partial(self.history_nowait, user, page))
+
+    async def request_status(self, user: bytes, key: bytes) -> Answer:
+        """`GET /v1/users/{uid}/requests/{key}`"""
+        return await self._waiting(user, partial(self._request_status_nowait, user, key))
+
+    def _request_status_nowait(self, user: bytes, key: bytes) -> Answer:
+        try:
+            uid, named = wire.decode_user(user), wire.decode_key_segment(key)
+            status = self._ledger.request_status_nowait(uid, named)
+        except (LedgerError, BadRequest) as error:
+            return answer_error(error)
+        return Answer(200, wire.encode_request_status(uid, named, status), (JSON, NOT_KEPT))
 
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
         while True:

@@ -17,6 +17,7 @@ from ledger_actors import (
     IdempotencyKey,
     Micros,
     Reference,
+    RequestStatus,
     Timestamp,
     UserId,
     format_fixed,
@@ -89,6 +90,25 @@ def encode_history(entries: Sequence[Entry]) -> bytes:
     return f"[{','.join([_history_item(user, entry) for entry in entries])}]".encode()
 
 
+def encode_request_status(user: UserId, key: IdempotencyKey, status: RequestStatus) -> bytes:
+    """What became of a request: `unknown`, `in_flight`, or `done` with what it made."""
+    document: dict[str, object] = {
+        "user": user,
+        "idempotency_key": key,
+        "state": status.state.value,
+    }
+    entry = status.entry
+    if entry is not None:
+        document |= {
+            "amount": msgspec.Raw(format_plain(entry.amount).encode()),
+            "number": entry.number,
+            "timestamp": format_timestamp(entry.timestamp),
+        }
+        if entry.reference is not None:
+            document["reference"] = entry.reference
+    return _encode(document)
+
+
 def _history_item(user: str, entry: Entry) -> str:
     reference_ = (
         "" if entry.reference is None else f',"Reference":{_encode(entry.reference).decode()}'
@@ -126,6 +146,18 @@ def decode_user(segment: bytes) -> UserId:
         return user_id(unquote_to_bytes(segment).decode())
     except UnicodeDecodeError:
         raise BadRequest("user id must be UTF-8, percent-encoded") from None
+
+
+def decode_key_segment(segment: bytes) -> IdempotencyKey:
+    """The idempotency key that a path segment names, percent-decoded; it is never quoted there.
+
+    Raises:
+        BadRequest: its percent-encoding is broken.
+        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+    """
+    if _BROKEN_PERCENT.search(segment):
+        raise BadRequest("idempotency key has a % that two hexadecimal digits do not follow")
+    return idempotency_key(unquote_to_bytes(segment).decode("latin-1"))
 
 
 def decode_page(text: str | None) -> int:

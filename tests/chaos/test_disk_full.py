@@ -169,7 +169,7 @@ async def test_full_disk_refuses_credits_until_room_returns(disk: Disk) -> None:
         async with Connection(server.port) as connection:
             reply = await connection.get("/readyz")
             assert reply.status == 503
-            assert "no room" in json.loads(reply.body)["Message"]
+            assert "no room" in json.loads(reply.body)["detail"]
             assert reply.headers["retry-after"] == "1"
         assert await callers.audit(server.port) == []
 

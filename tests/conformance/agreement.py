@@ -19,6 +19,7 @@ PROBLEM = {"content-type": "application/problem+json"}
 CLOSE = {"connection": "close"}
 HEADERS = (
     "allow",
+    "cache-control",
     "connection",
     "content-length",
     "content-type",
