@@ -11,7 +11,11 @@ from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api import wire
+from api.description import encode_description
+from api.docs_page import CONTENT_POLICY, render_docs
+from api.endpoints import HTML
 from api.handlers import PROBLEM, Answer, Handlers, answer_problem
+from api.problem_types import DOCS_PATH
 from api.problems import Problem, problem_of_status
 
 LAST_MESSAGE_S: Final = 5
@@ -88,6 +92,18 @@ def create_app(
     @app.get("/readyz")
     async def readyz() -> Response:
         return _respond(handlers.readyz())
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return _respond(Answer(200, encode_description()))
+
+    @app.get(DOCS_PATH)
+    async def docs() -> Response:
+        headers = [
+            ("Content-Type", f"{HTML}; charset=utf-8"),
+            ("Content-Security-Policy", CONTENT_POLICY),
+        ]
+        return _respond(Answer(200, render_docs(), headers))
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:

@@ -159,7 +159,8 @@ OVERLOADED: Final = ProblemType(
     "overloaded",
     503,
     "Too much is waiting",
-    f"A limit of what may wait is reached. {NOTHING_CHANGED}",
+    "A limit of what may wait is reached. (Past --connections-max the answer has no body.) "
+    + NOTHING_CHANGED,
     SAME_AGAIN,
 )
 RECOVERING: Final = ProblemType(
