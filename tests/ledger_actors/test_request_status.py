@@ -126,6 +126,8 @@ async def test_a_request_that_the_disk_refused_is_unknown(world: World) -> None:
             await ledger.credit(ANN, ONE, KEY)
 
         assert await ledger.request_status(ANN, KEY) == UNKNOWN
+        world.log.fault = lambda: None
+        assert (await ledger.credit(ANN, Micros(2), KEY)).entry.amount == 2
 
 
 async def test_what_a_crash_left_open_is_told_once_the_shard_is_rebuilt(
