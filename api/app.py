@@ -1,6 +1,7 @@
 """The complete HTTP application, as Quart on any ASGI server."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -95,7 +96,7 @@ def create_app(
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        return _respond(Answer(200, encode_description()))
+        return _respond(Answer(200, await _made(encode_description)))
 
     @app.get(DOCS_PATH)
     async def docs() -> Response:
@@ -103,7 +104,7 @@ def create_app(
             ("Content-Type", f"{HTML}; charset=utf-8"),
             ("Content-Security-Policy", CONTENT_POLICY),
         ]
-        return _respond(Answer(200, render_docs(), headers))
+        return _respond(Answer(200, await _made(render_docs), headers))
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
@@ -200,6 +201,11 @@ class _AnsweredWhole:
 async def _body() -> bytes:
     # Unlike `request.body`, it waits no longer than BODY_TIMEOUT.
     return await request.get_data(cache=True, as_text=False, parse_form_data=False)
+
+
+async def _made(make: Callable[[], bytes]) -> bytes:
+    # The first time it takes tens of milliseconds, which nobody else is to wait for.
+    return await trio.to_thread.run_sync(make)
 
 
 def _respond(answer: Answer) -> Response:
