@@ -94,6 +94,19 @@ def create_app(
     async def readyz() -> Response:
         return _respond(handlers.readyz())
 
+    _describe_itself(app)
+
+    @app.errorhandler(HTTPException)
+    async def refuse(error: HTTPException) -> Response:
+        if error.code == 413:
+            bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
+            return _closing(413, f"the body must be at most {bytes_max} bytes")
+        return _refuse(error)
+
+    return app
+
+
+def _describe_itself(app: QuartTrio) -> None:
     @app.get("/openapi.json")
     async def openapi() -> Response:
         return _respond(Answer(200, await _made(encode_description)))
@@ -105,15 +118,6 @@ def create_app(
             ("Content-Security-Policy", CONTENT_POLICY),
         ]
         return _respond(Answer(200, await _made(render_docs), headers))
-
-    @app.errorhandler(HTTPException)
-    async def refuse(error: HTTPException) -> Response:
-        if error.code == 413:
-            bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
-            return _closing(413, f"the body must be at most {bytes_max} bytes")
-        return _refuse(error)
-
-    return app
 
 
 class _RoutedByPath:

@@ -116,7 +116,7 @@ TOO_MANY_CREDITS: Final = ProblemType(
     "too-many-credits",
     413,
     "The bulk has too many credits",
-    f"At most 10,000 are taken in one request. {NOTHING_CHANGED}",
+    f"The detail says how many are taken in one request. {NOTHING_CHANGED}",
     "Send them in several requests.",
 )
 UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
