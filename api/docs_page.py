@@ -15,8 +15,8 @@ from api.endpoints import COMMON_PROBLEMS, ENDPOINTS
 from api.problem_types import PROBLEM_TYPES
 
 CONTENT_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 """The page is whole: a browser loads nothing for it, from here or elsewhere."""
 _CODE: Final = re.compile(r"`([^`]+)`")
