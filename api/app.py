@@ -15,7 +15,7 @@ from api import wire
 from api.description import encode_description
 from api.docs_page import CONTENT_POLICY, render_docs
 from api.endpoints import HTML
-from api.handlers import PROBLEM, Answer, Handlers, answer_problem
+from api.handlers import PROBLEM, Answer, Handlers, answer_of
 from api.problem_types import DOCS_PATH
 from api.problems import Problem, problem_of_status
 
@@ -234,7 +234,7 @@ def _refuse(error: HTTPException) -> Response:
 
 
 def _refusal(status: int, detail: str) -> Response:
-    return _respond(answer_problem(problem_of_status(status, detail)))
+    return _respond(answer_of(problem_of_status(status, detail)))
 
 
 def _closing(status: int, detail: str) -> Response:

@@ -77,7 +77,7 @@ class Handlers:
             request = Credit(wire.decode_user(user), *_add(content_type, body, key))
             self._ledger.submit(request, lambda submission: reply(_added(request, submission)))
         except (LedgerError, BadRequest, UnsupportedMediaType) as error:
-            reply(answer_error(error))
+            reply(answer_problem(error))
 
     async def add(
         self,
@@ -103,7 +103,7 @@ class Handlers:
             requests = [one for one in decoded if not isinstance(one, Exception)]
             self._ledger.submit_bulk(requests, lambda bulk: reply(_credited(decoded, bulk)))
         except (LedgerError, BadRequest, UnsupportedMediaType, TooManyCredits) as error:
-            reply(answer_error(error))
+            reply(answer_problem(error))
 
     async def bulk(
         self, content_type: str | None, idempotency_keys: Sequence[str], body: bytes
@@ -121,7 +121,7 @@ class Handlers:
             uid = wire.decode_user(user)
             balance = self._ledger.balance_nowait(uid)
         except (LedgerError, BadRequest) as error:
-            return answer_error(error)
+            return answer_problem(error)
         return Answer(200, wire.encode_balance(uid, balance))
 
     async def balance(self, user: bytes) -> Answer:
@@ -138,7 +138,7 @@ class Handlers:
             uid = wire.decode_user(user)
             entries = self._ledger.history_nowait(uid, wire.decode_page(page))
         except (LedgerError, BadRequest) as error:
-            return answer_error(error)
+            return answer_problem(error)
         return Answer(200, wire.encode_history(entries))
 
     async def history(self, user: bytes, page: str | None) -> Answer:
@@ -154,7 +154,7 @@ class Handlers:
             uid, named = wire.decode_user(user), wire.decode_key_segment(key)
             status = self._ledger.request_status_nowait(uid, named)
         except (LedgerError, BadRequest) as error:
-            return answer_error(error)
+            return answer_problem(error)
         return Answer(200, wire.encode_request_status(uid, named, status), (JSON, NOT_KEPT))
 
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
@@ -172,7 +172,7 @@ class Handlers:
         """`GET /readyz`: recovered, and the log can be written."""
         reason = self._ledger.not_ready
         if reason is not None:
-            return answer_problem(Problem(NOT_READY, reason, RETRY_AFTER_S))
+            return answer_of(Problem(NOT_READY, reason, RETRY_AFTER_S))
         return answer_message(200, "ready")
 
 
@@ -180,7 +180,7 @@ def answer_message(status: int, message: str) -> Answer:
     return Answer(status, wire.encode_message(message))
 
 
-def answer_problem(problem: Problem) -> Answer:
+def answer_of(problem: Problem) -> Answer:
     status = problem.type.status
     if problem.type is AMOUNT_NOT_POSITIVE:
         # The wire contract has it so.
@@ -191,8 +191,8 @@ def answer_problem(problem: Problem) -> Answer:
     return Answer(status, wire.encode_problem(problem), headers)
 
 
-def answer_error(error: Exception) -> Answer:
-    return answer_problem(problem_of(error))
+def answer_problem(error: Exception) -> Answer:
+    return answer_of(problem_of(error))
 
 
 async def _reply_of(start: Callable[[Reply], None]) -> Answer:
@@ -233,7 +233,7 @@ def _added(request: Credit, submission: Submission) -> Answer:
     try:
         submission.credited()
     except LedgerError as error:
-        return answer_error(error)
+        return answer_problem(error)
     return Answer(200, wire.encode_added(request.user, request.amount), (JSON, REPLAYED))
 
 
