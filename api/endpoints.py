@@ -178,9 +178,10 @@ ENDPOINTS: Final = (
                 {"result": "created"},
                 {
                     "result": "refused",
-                    "status": 500,
-                    "reason": "Amount must be positive",
-                    "type": types.AMOUNT_NOT_POSITIVE.uri,
+                    "status": 422,
+                    "reason": "this idempotency key was used before with the amount 12.000000; "
+                    "use a new key for a new transaction",
+                    "type": types.IDEMPOTENCY_KEY_REUSED.uri,
                 },
             ],
         ),
@@ -199,7 +200,7 @@ ENDPOINTS: Final = (
                 [
                     {"user": "gopal", "amount": 12, "idempotency_key": "payout-1"},
                     {"user": "ann", "amount_micros": 3000000, "reference": "May"},
-                    {"user": "gopal", "amount": 0},
+                    {"user": "gopal", "amount": 13, "idempotency_key": "payout-1"},
                 ],
             ),
             Content(
@@ -208,7 +209,7 @@ ENDPOINTS: Final = (
                 [
                     {"user": "gopal", "amount": 12, "idempotency_key": "payout-2"},
                     {"user": "ann", "amount": 3},
-                    {"user": "gopal", "amount": 0},
+                    {"user": "gopal", "amount": 13, "idempotency_key": "payout-2"},
                 ],
             ),
             Content(
@@ -217,7 +218,7 @@ ENDPOINTS: Final = (
                 [
                     {"user": "gopal", "amount_micros": 12000000, "idempotency_key": "payout-3"},
                     {"user": "ann", "amount_micros": 3000000},
-                    {"user": "gopal", "amount_micros": 0},
+                    {"user": "gopal", "amount_micros": 13000000, "idempotency_key": "payout-3"},
                 ],
             ),
         ),
