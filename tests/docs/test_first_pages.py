@@ -1,4 +1,4 @@
-"""The tutorial, as a reader follows it: every command is run, and prints what the page says."""
+"""The first pages, as a reader follows them: each command is run, and prints what they say."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+PAGES = (TUTORIAL, ROOT / "README.md")
 ORIGIN = "http://127.0.0.1:8080"
 SERVE = "make serve"
 UNCHANGED = "make -o .venv/serve.stamp serve"
@@ -38,10 +39,8 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(checkout: Path) -> Iterator[str]:
-    """The server of the first step, on a port that is free."""
+    """The server that each page begins with, on a port that is free."""
     log = checkout / "serve.log"
-    first = next(steps_of(TUTORIAL))
-    assert first == Step(SERVE, "")
     with log.open("wb") as output:
         server = subprocess.Popen(
             ["bash", "-c", f"exec {UNCHANGED}"],
@@ -65,8 +64,14 @@ def _listening(log: Path) -> str | None:
     return events["listening"]["url"] if "recovered" in events else None
 
 
-def test_every_command_of_the_tutorial_prints_what_it_says(checkout: Path, url: str) -> None:
-    for step in list(steps_of(TUTORIAL))[1:]:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_prints_what_the_page_says(checkout: Path, url: str, page: Path) -> None:
+    first, *steps = steps_of(page)
+    assert first.command.startswith(SERVE)
+    for step in steps:
+        if step.command.startswith("make test"):
+            # This is a part of it.
+            continue
         finished = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", step.command.replace(ORIGIN, url)],
             cwd=checkout,
