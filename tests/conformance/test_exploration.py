@@ -47,7 +47,7 @@ EXPLORED = {
 def test_whatever_is_sent_is_answered_as_described(tmp_path: Path, kind: str) -> None:
     flags, headers = EXPLORED[kind]
     with ServerProcess(tmp_path / "data", *flags) as server:
-        status, output = explore(server.url, headers)
+        status, output = explore(server.url, headers, tmp_path)
         logged = server.output()
 
     replay = f"EXPLORATION_SEED={SEED} python -m pytest {Path(__file__).name} -k {kind}"
@@ -59,8 +59,12 @@ def test_whatever_is_sent_is_answered_as_described(tmp_path: Path, kind: str) ->
     print(f"seed {SEED}: {re.findall('[0-9]+ generated.*', output)}")
 
 
-def explore(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
-    """Runs schemathesis over the whole description; returns its exit status and what it says."""
+def explore(url: str, headers: Mapping[str, str], folder: Path) -> tuple[int, str]:
+    """Runs schemathesis over the whole description; returns its exit status and what it says.
+
+    Args:
+        folder: for what it leaves behind.
+    """
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"]
     command += ["--seed", SEED, "--max-examples", EXAMPLES_MAX, "--generation-database", "none"]
     command += ["--checks", "all", "--exclude-checks", ",".join(TOO_STRICT)]
@@ -70,6 +74,7 @@ def explore(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
     here = str(Path(__file__).parent)
     finished = subprocess.run(
         command,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=EXPLORATION_TIMEOUT_S,
