@@ -22,7 +22,7 @@ from api.endpoints import ENDPOINTS, Content, Endpoint
 from bench.server_process import ServerProcess
 
 SEED = os.environ.get("EXPLORATION_SEED", "1")
-EXAMPLES_MAX = os.environ.get("EXPLORATION_EXAMPLES", "60")
+EXAMPLES_MAX = os.environ.get("EXPLORATION_EXAMPLES", "40")
 """Of each endpoint, and of each way to draw them."""
 EXPLORATION_TIMEOUT_S = 240
 TOO_STRICT = ("not_a_server_error", "negative_data_rejection", "positive_data_acceptance")
