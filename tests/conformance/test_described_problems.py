@@ -23,7 +23,8 @@ OF_THE_SERVER = {
     "request-timeout",
     "shutting-down",
 }
-"""No single request brings these about; tests/e2e and tests/chaos have those that do."""
+"""No request brings these about by what it says: failures do, in tests/e2e, tests/chaos and
+tests/ledger_actors."""
 
 Request = Callable[[str, bytes], bytes]
 
