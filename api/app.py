@@ -1,6 +1,7 @@
 """The complete HTTP application, as Quart on any ASGI server."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -11,7 +12,12 @@ from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api import wire
-from api.handlers import Answer, Handlers, answer_message
+from api.description import encode_description
+from api.docs_page import CONTENT_POLICY, render_docs
+from api.endpoints import HTML
+from api.handlers import PROBLEM, Answer, Handlers, answer_of
+from api.problem_types import DOCS_PATH
+from api.problems import Problem, problem_of_status
 
 LAST_MESSAGE_S: Final = 5
 BULK_PATH: Final = "/v1/credits:batch"
@@ -74,6 +80,12 @@ def create_app(
     async def history(user: str) -> Response:
         return _respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
 
+    @app.get("/v1/users/<user>/requests/<key>")
+    async def request_status(user: str, key: str) -> Response:
+        return _respond(
+            await handlers.request_status(user.encode("latin-1"), key.encode("latin-1"))
+        )
+
     @app.get("/healthz")
     async def healthz() -> Response:
         return _respond(handlers.healthz())
@@ -82,14 +94,30 @@ def create_app(
     async def readyz() -> Response:
         return _respond(handlers.readyz())
 
+    _describe_itself(app)
+
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
         if error.code == 413:
             bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
-            return _closing(answer_message(413, f"the body must be at most {bytes_max} bytes"))
+            return _closing(413, f"the body must be at most {bytes_max} bytes")
         return _refuse(error)
 
     return app
+
+
+def _describe_itself(app: QuartTrio) -> None:
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return _respond(Answer(200, await _made(encode_description)))
+
+    @app.get(DOCS_PATH)
+    async def docs() -> Response:
+        headers = [
+            ("Content-Type", f"{HTML}; charset=utf-8"),
+            ("Content-Security-Policy", CONTENT_POLICY),
+        ]
+        return _respond(Answer(200, await _made(render_docs), headers))
 
 
 class _RoutedByPath:
@@ -125,25 +153,27 @@ class _FramedPlainly:
         if problem is None:
             await self._asgi_app(scope, receive, send)
             return
-        status, body = problem[0], wire.encode_message(problem[1])
+        body = wire.encode_problem(problem)
         headers = [
-            (b"content-type", b"application/json"),
+            (PROBLEM[0].lower().encode(), PROBLEM[1].encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(
+            {"type": "http.response.start", "status": problem.type.status, "headers": headers}
+        )
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _framing_problem(scope: HTTPScope) -> tuple[int, str] | None:
+def _framing_problem(scope: HTTPScope) -> Problem | None:
     version = scope["http_version"]
     if "." in version and not version.startswith("1."):
-        return 505, "send HTTP/1.1, or HTTP/2 from its preface on"
+        return problem_of_status(505, "send HTTP/1.1, or HTTP/2 from its preface on")
     framing = {name for name, _ in scope["headers"]} & _FRAMING
     if framing == _FRAMING:
-        return 400, "send Content-Length or Transfer-Encoding, not both"
+        return problem_of_status(400, "send Content-Length or Transfer-Encoding, not both")
     if version == "1.0" and b"transfer-encoding" in framing:
-        return 400, "HTTP/1.0 has no Transfer-Encoding"
+        return problem_of_status(400, "HTTP/1.0 has no Transfer-Encoding")
     return None
 
 
@@ -177,6 +207,11 @@ async def _body() -> bytes:
     return await request.get_data(cache=True, as_text=False, parse_form_data=False)
 
 
+async def _made(make: Callable[[], bytes]) -> bytes:
+    # The first time it takes tens of milliseconds, which nobody else is to wait for.
+    return await trio.to_thread.run_sync(make)
+
+
 def _respond(answer: Answer) -> Response:
     response = Response(answer.body, answer.status)
     if not answer.body:
@@ -192,15 +227,19 @@ def _refuse(error: HTTPException) -> Response:
         allowed = dict(error.get_headers())["Allow"]
         return _respond(Answer(405, b"", [("Allow", ", ".join(sorted(allowed.split(", "))))]))
     if error.code == 408:
-        return _closing(answer_message(408, "the request takes too long to arrive"))
+        return _closing(408, "the request takes too long to arrive")
     if error.code == 404:
-        return _respond(answer_message(404, "there is nothing at this path"))
-    return _respond(answer_message(error.code or 500, error.description or error.name))
+        return _refusal(404, "there is nothing at this path")
+    return _refusal(error.code or 500, error.description or error.name)
 
 
-def _closing(answer: Answer) -> Response:
-    """An answer to a request of which how much was read is chance."""
-    response = _respond(answer)
+def _refusal(status: int, detail: str) -> Response:
+    return _respond(answer_of(problem_of_status(status, detail)))
+
+
+def _closing(status: int, detail: str) -> Response:
+    """The answer to a request of which how much was read is chance."""
+    response = _refusal(status, detail)
     if request.http_version.startswith("1."):
         response.headers["Connection"] = "close"
     return response

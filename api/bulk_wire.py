@@ -204,5 +204,10 @@ def _encode_outcome(outcome: Outcome | BadRequest) -> bytes:
     if isinstance(outcome, Replayed):
         return REPLAYED_LINE
     problem = problem_of(outcome)
-    refused = {"result": "refused", "status": problem.status, "reason": problem.message}
+    refused = {
+        "result": "refused",
+        "status": problem.type.status,
+        "reason": problem.detail,
+        "type": problem.type.uri,
+    }
     return _json_encoder.encode(refused) + b"\n"

@@ -8,9 +8,11 @@ import msgspec
 import trio
 
 from api import bulk_wire, wire
+from api.problem_types import AMOUNT_NOT_POSITIVE, NOT_READY
 from api.problems import (
     RETRY_AFTER_S,
     BadRequest,
+    Problem,
     TooManyCredits,
     UnsupportedMediaType,
     problem_of,
@@ -29,7 +31,9 @@ from ledger_actors.errors import LedgerError
 Headers = Sequence[tuple[str, str]]
 
 JSON: Final = ("Content-Type", "application/json")
+PROBLEM: Final = ("Content-Type", "application/problem+json")
 LINES: Final = ("Content-Type", bulk_wire.NDJSON)
+NOT_KEPT: Final = ("Cache-Control", "no-store")
 CLOSE: Final = ("Connection", "close")
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 
@@ -141,6 +145,18 @@ class Handlers:
         """As `history_nowait`, once the shard is there."""
         return await self._waiting(user, partial(self.history_nowait, user, page))
 
+    async def request_status(self, user: bytes, key: bytes) -> Answer:
+        """`GET /v1/users/{uid}/requests/{key}`"""
+        return await self._waiting(user, partial(self._request_status_nowait, user, key))
+
+    def _request_status_nowait(self, user: bytes, key: bytes) -> Answer:
+        try:
+            uid, named = wire.decode_user(user), wire.decode_key_segment(key)
+            status = self._ledger.request_status_nowait(uid, named)
+        except (LedgerError, BadRequest) as error:
+            return answer_problem(error)
+        return Answer(200, wire.encode_request_status(uid, named, status), (JSON, NOT_KEPT))
+
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
         while True:
             try:
@@ -156,19 +172,27 @@ class Handlers:
         """`GET /readyz`: recovered, and the log can be written."""
         reason = self._ledger.not_ready
         if reason is not None:
-            return answer_message(503, reason, RETRY_AFTER_S)
+            return answer_of(Problem(NOT_READY, reason, RETRY_AFTER_S))
         return answer_message(200, "ready")
 
 
-def answer_message(status: int, message: str, retry_after_s: int | None = None) -> Answer:
-    headers = [JSON]
-    if retry_after_s is not None:
-        headers.append(("Retry-After", str(retry_after_s)))
-    return Answer(status, wire.encode_message(message), headers)
+def answer_message(status: int, message: str) -> Answer:
+    return Answer(status, wire.encode_message(message))
+
+
+def answer_of(problem: Problem) -> Answer:
+    status = problem.type.status
+    if problem.type is AMOUNT_NOT_POSITIVE:
+        # The wire contract has it so.
+        return answer_message(status, problem.detail)
+    headers = [PROBLEM]
+    if problem.retry_after_s is not None:
+        headers.append(("Retry-After", str(problem.retry_after_s)))
+    return Answer(status, wire.encode_problem(problem), headers)
 
 
 def answer_problem(error: Exception) -> Answer:
-    return answer_message(*problem_of(error))
+    return answer_of(problem_of(error))
 
 
 async def _reply_of(start: Callable[[Reply], None]) -> Answer:

@@ -30,9 +30,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
+from api.handlers import PROBLEM
+from api.problems import problem_of_status
 from api.resumed import Resumed
 from api.tls import TlsSocket, TlsStream
-from api.wire import encode_message
+from api.wire import encode_problem
 
 READ_BYTES_MAX: Final = 65_536
 NOT_ALLOWED: Final = {b"CONNECT"}
@@ -295,10 +297,10 @@ class _Http1(H11Protocol):
         reason = str(sys.exception()).partition(WHAT_WAS_SENT)[0]
         await self._refuse(status_code, f"this is not a request of HTTP/1.1: {reason}")
 
-    async def _refuse(self, status_code: int, message: str) -> None:
-        body = encode_message(message)
+    async def _refuse(self, status_code: int, detail: str) -> None:
+        body = encode_problem(problem_of_status(status_code, detail))
         headers = [
-            (b"content-type", b"application/json"),
+            (PROBLEM[0].lower().encode(), PROBLEM[1].encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),

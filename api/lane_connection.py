@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from api.handlers import CLOSE, JSON_ONLY, Answer, answer_message
+from api.handlers import CLOSE, JSON_ONLY, Answer, answer_of
 from api.plain_request import HEAD_END, PlainRequest, Route, may_become_plain
-from api.problems import RETRY_AFTER_S
+from api.problem_types import OVERLOADED
+from api.problems import RETRY_AFTER_S, Problem, problem_of_status
 from api.tls import TlsSocket
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class LaneConnection:
     def refuse_slow(self) -> None:
         """Closes, and says why to a peer that has not taken too long to take an answer."""
         if not self._unsent:
-            slow = answer_message(408, "the request takes too long to arrive")
+            slow = answer_of(problem_of_status(408, "the request takes too long to arrive"))
             self._out.append(self.encode(Answer(slow.status, slow.body, (*slow.headers, CLOSE))))
             self._forget_body()
             self._buffer = b""
@@ -316,7 +317,8 @@ class LaneConnection:
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
         if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
-            self._answer(answer_message(503, "too many bodies are under way", RETRY_AFTER_S))
+            full = Problem(OVERLOADED, "too many bodies are under way", RETRY_AFTER_S)
+            self._answer(answer_of(full))
             self.end()
             return
         self._expecting, self._head = request, head

@@ -4,13 +4,23 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from api import problem_types as types
+from api.problem_types import ProblemType
 from ledger_actors.errors import (
     AmountNotPositive,
+    BalanceLimitReached,
     CorruptStore,
     IdempotencyKeyReused,
+    InvalidAmount,
+    InvalidIdempotencyKey,
+    InvalidReference,
+    InvalidUser,
     LogFailed,
-    Refused,
-    Unavailable,
+    LogUnavailable,
+    Overloaded,
+    Recovering,
+    ShardRestarted,
+    ShuttingDown,
 )
 
 RETRY_AFTER_S: Final = 1
@@ -39,32 +49,62 @@ class TooManyCredits(Exception):
 class Problem(NamedTuple):
     """An answer that is not a success."""
 
-    status: int
-    message: str
+    type: ProblemType
+    detail: str
+    """What is wrong with this request, and what is accepted."""
     retry_after_s: int | None = None
 
 
-def problem_of(error: Exception) -> Problem:
-    """The answer to what a handler raised.
+_TYPES: Final = {
+    BadRequest: types.MALFORMED_REQUEST,
+    UnsupportedMediaType: types.UNSUPPORTED_MEDIA_TYPE,
+    TooManyCredits: types.TOO_MANY_CREDITS,
+    AmountNotPositive: types.AMOUNT_NOT_POSITIVE,
+    InvalidAmount: types.INVALID_AMOUNT,
+    InvalidUser: types.INVALID_USER,
+    InvalidIdempotencyKey: types.INVALID_IDEMPOTENCY_KEY,
+    InvalidReference: types.INVALID_REFERENCE,
+    BalanceLimitReached: types.BALANCE_LIMIT_REACHED,
+    IdempotencyKeyReused: types.IDEMPOTENCY_KEY_REUSED,
+    CorruptStore: types.DAMAGED_STORE,
+    Overloaded: types.OVERLOADED,
+    Recovering: types.RECOVERING,
+    ShuttingDown: types.SHUTTING_DOWN,
+    LogUnavailable: types.LOG_UNAVAILABLE,
+    ShardRestarted: types.OUTCOME_UNKNOWN,
+    LogFailed: types.OUTCOME_UNKNOWN,
+}
+"""The one table: every error that a caller may be told."""
 
-    An amount of zero or less gets 500: the wire contract has it so.
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to what a handler raised; what is not in the table is raised again."""
+    type_ = _TYPES.get(type(error))
+    if type_ is None:
+        raise error
+    if type_ is types.DAMAGED_STORE:
+        # Where the store is damaged is for the operator, who has it from the log.
+        events.error("the store is damaged", reason=str(error))
+        return Problem(type_, "what is stored of this user cannot be trusted")
+    return Problem(type_, str(error), RETRY_AFTER_S if type_.status == 503 else None)
+
+
+_STATUS_TYPES: Final = {
+    404: types.NOT_FOUND,
+    408: types.REQUEST_TIMEOUT,
+    413: types.BODY_TOO_LARGE,
+    431: types.HEAD_TOO_LARGE,
+    501: types.UNKNOWN_TRANSFER_CODING,
+    505: types.UNSUPPORTED_VERSION,
+}
+
+
+def problem_of_status(status: int, detail: str) -> Problem:
+    """The answer to what is wrong with a request before any endpoint has it.
+
+    Args:
+        status: one that a server library, or this one's guard before it, has chosen.
     """
-    message = str(error)
-    match error:
-        case AmountNotPositive():
-            return Problem(500, message)
-        case IdempotencyKeyReused():
-            return Problem(422, message)
-        case Refused() | BadRequest():
-            return Problem(400, message)
-        case TooManyCredits():
-            return Problem(413, message)
-        case UnsupportedMediaType():
-            return Problem(415, message)
-        case CorruptStore():
-            # Where the store is damaged is for the operator, who has it from the log.
-            events.error("the store is damaged", reason=message)
-            return Problem(500, "what is stored of this user cannot be trusted")
-        case Unavailable() | LogFailed():
-            return Problem(503, message, RETRY_AFTER_S)
-    raise error
+    if 400 <= status < 500:
+        return Problem(_STATUS_TYPES.get(status, types.MALFORMED_HTTP), detail)
+    return Problem(_STATUS_TYPES.get(status, types.INTERNAL_ERROR), detail)

@@ -11,19 +11,22 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from api.problems import BadRequest, UnsupportedMediaType
+from api.problems import BadRequest, Problem, UnsupportedMediaType
 from ledger_actors import (
     Entry,
     IdempotencyKey,
     Micros,
     Reference,
+    RequestStatus,
     Timestamp,
     UserId,
+    format_plain,
     idempotency_key,
     micros_from_decimal,
     reference,
     user_id,
 )
+from ledger_actors.errors import InvalidIdempotencyKey
 from ledger_actors.identity import USER_ID_BYTES_MAX
 from ledger_actors.money import MICROS_PER_DOLLAR
 
@@ -43,8 +46,26 @@ _PLAIN_ADD: Final = re.compile(
 
 
 def encode_message(text: str) -> bytes:
-    """`{"Message":"…"}`, the body of every answer that is one sentence."""
+    """`{"Message":"…"}`, the body of every success that is one sentence."""
     return _encode({"Message": text})
+
+
+def encode_problem(problem: Problem) -> bytes:
+    """Problem details (RFC 9457).
+
+    `Message` is an extension member, and says what `detail` says: callers of the service that this
+    one replaces read it in every answer.
+    """
+    type_, detail, _ = problem
+    return _encode(
+        {
+            "type": type_.uri,
+            "title": type_.title,
+            "status": type_.status,
+            "detail": detail,
+            "Message": detail,
+        }
+    )
 
 
 def encode_added(user: UserId, amount: Micros) -> bytes:
@@ -84,6 +105,25 @@ def encode_history(entries: Sequence[Entry]) -> bytes:
     return b"[%b]" % b",".join(items)
 
 
+def encode_request_status(user: UserId, key: IdempotencyKey, status: RequestStatus) -> bytes:
+    """What became of a request: `unknown`, `in_flight`, or `done` with what it made."""
+    document: dict[str, object] = {
+        "user": user,
+        "idempotency_key": key,
+        "state": status.state.value,
+    }
+    entry = status.entry
+    if entry is not None:
+        document |= {
+            "amount": msgspec.Raw(format_plain(entry.amount).encode()),
+            "number": entry.number,
+            "timestamp": format_timestamp(entry.timestamp),
+        }
+        if entry.reference is not None:
+            document["reference"] = entry.reference
+    return _encode(document)
+
+
 def format_timestamp(timestamp: Timestamp) -> str:
     """RFC 3339 in UTC, always with six decimals: `2023-04-18T17:03:00.309113Z`."""
     seconds, microseconds = divmod(timestamp, 1_000_000)
@@ -113,6 +153,18 @@ def decode_user(segment: bytes) -> UserId:
         raise BadRequest("user id must be UTF-8, percent-encoded") from None
 
 
+def decode_key_segment(segment: bytes) -> IdempotencyKey:
+    """The idempotency key that a path segment names, percent-decoded; it is never quoted there.
+
+    Raises:
+        BadRequest: its percent-encoding is broken.
+        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+    """
+    if _BROKEN_PERCENT.search(segment):
+        raise BadRequest("idempotency key has a % that two hexadecimal digits do not follow")
+    return idempotency_key(unquote_to_bytes(segment).decode("latin-1"))
+
+
 def decode_page(text: str | None) -> int:
     """The page that the query asks for; 1 without one, or with what is no page number."""
     if text is None or not (text.isascii() and text.isdigit()):
@@ -130,13 +182,13 @@ def decode_idempotency_key(values: Sequence[str]) -> IdempotencyKey | None:
     of RFC 8941. Quoted and bare, the same characters are the same key.
 
     Raises:
-        BadRequest: there are several, or the quoting is broken.
-        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+        InvalidIdempotencyKey: there are several, the quoting is broken, or it is not 1 to 255
+            printable ASCII characters.
     """
     if not values:
         return None
     if len(values) > 1:
-        raise BadRequest("send one Idempotency-Key header, not several")
+        raise InvalidIdempotencyKey("send one Idempotency-Key header, not several")
     return parse_idempotency_key(values[0])
 
 
@@ -149,7 +201,9 @@ def parse_idempotency_key(value: str) -> IdempotencyKey:
     if text.startswith('"'):
         quoted = _QUOTED.fullmatch(text)
         if quoted is None:
-            raise BadRequest('Idempotency-Key must end its quoted string with " and nothing after')
+            raise InvalidIdempotencyKey(
+                'Idempotency-Key must end its quoted string with " and nothing after'
+            )
         text = re.sub(r"\\(.)", r"\1", quoted[1])
     return idempotency_key(text)
 

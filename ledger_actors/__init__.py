@@ -26,6 +26,7 @@ from ledger_actors.identity import (
 from ledger_actors.ledger import Ledger, Limits, open_ledger
 from ledger_actors.money import Micros, format_fixed, format_plain, micros_from_decimal
 from ledger_actors.recovery import Recovered
+from ledger_actors.request_status import RequestState, RequestStatus
 
 __all__ = [
     "BEGINNING",
@@ -45,6 +46,8 @@ __all__ = [
     "Recovered",
     "Reference",
     "Replayed",
+    "RequestState",
+    "RequestStatus",
     "ShardId",
     "Submission",
     "Timestamp",

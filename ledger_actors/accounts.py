@@ -11,6 +11,7 @@ from ledger_actors.errors import CorruptStore, IdempotencyKeyReused, Refused
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import Micros, format_fixed
 from ledger_actors.ports import NO_ACCOUNT, AccountSummary, SnapshotStore
+from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestState, RequestStatus
 
 PAGE_SIZE: Final = 10
 """Entries on a page of history."""
@@ -61,6 +62,16 @@ class Accounts:
         folded = last - len(tail)
         older = self._snapshots.entries(user, first, folded) if first <= folded else ()
         return [*reversed(tail), *reversed(older)]
+
+    def request_status(self, user: UserId, key: IdempotencyKey) -> RequestStatus:
+        """What has become of the user's request with that key, as far as it was staged."""
+        account = self._active.get(user)
+        entry = None if account is None else account.keys.get(key)
+        if account is not None and entry is not None and entry.number > account.count:
+            return IN_FLIGHT
+        if entry is None and (account is None or account.folded):
+            entry = self._snapshots.recorded(user, key)
+        return UNKNOWN if entry is None else RequestStatus(RequestState.DONE, entry)
 
     def stage(
         self, submissions: Sequence[Submission], now: Timestamp, *, many: bool = False

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ledger_actors.credit import Submission
 from ledger_actors.errors import Overloaded, ShuttingDown
+from ledger_actors.identity import IdempotencyKey, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ class Inbox:
     @property
     def empty(self) -> bool:
         return not self._submissions
+
+    def holds(self, user: UserId, key: IdempotencyKey) -> bool:
+        """Whether a request of that user with that key waits. It looks at all that wait."""
+        return any(
+            request.key == key and request.user == user
+            for submission in self._submissions
+            for request in submission.requests
+        )
 
     def take_all(self) -> Sequence[Submission]:
         """Everything that waits."""

@@ -18,6 +18,7 @@ from ledger_actors.money import Micros
 from ledger_actors.ports import Clock, SnapshotStore, WriteAheadLog
 from ledger_actors.readiness import Readiness
 from ledger_actors.recovery import Recovered, rebuild, recover
+from ledger_actors.request_status import RequestStatus
 from ledger_actors.shard import Shard, ShardStatistics
 
 ENTRIES_PER_FORGETTING_STEP: Final = 1_000
@@ -159,6 +160,25 @@ class Ledger:
         Raises: as `balance`.
         """
         return (await self._accounts(user)).history(user, page)
+
+    def request_status_nowait(self, user: UserId, key: IdempotencyKey) -> RequestStatus:
+        """As `request_status`.
+
+        Raises:
+            trio.WouldBlock: the user's shard is being rebuilt.
+        """
+        return self._owner(user).request_status_nowait(user, key)
+
+    async def request_status(self, user: UserId, key: IdempotencyKey) -> RequestStatus:
+        """What has become of the user's request with that idempotency key, as of now.
+
+        It takes as long as what waits for the user's shard is long: it is not for the hot path.
+
+        Raises: as `balance`.
+        """
+        shard = self._owner(user)
+        await shard.rebuilt_accounts()
+        return shard.request_status_nowait(user, key)
 
     async def wait_rebuilt(self, user: UserId) -> None:
         """Returns when the user's shard is not, or no more, being rebuilt."""

@@ -17,8 +17,9 @@ from ledger_actors.errors import (
     Refused,
     ShardRestarted,
 )
-from ledger_actors.identity import ShardId
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId
 from ledger_actors.inbox import Inbox, InboxStatistics
+from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestStatus
 
 RESTART_DELAY_S_MAX: Final = 5.0
 LOOKED_UP_TOGETHER_MIN: Final = 32
@@ -93,6 +94,19 @@ class Shard:
         if not self._scheduled:
             self._scheduled = True
             self._schedule(self)
+
+    def request_status_nowait(self, user: UserId, key: IdempotencyKey) -> RequestStatus:
+        """What has become of the user's request with that key.
+
+        Raises:
+            trio.WouldBlock: the accounts are being rebuilt.
+        """
+        if self._accounts is None:
+            raise trio.WouldBlock
+        status = self._accounts.request_status(user, key)
+        if status is UNKNOWN and self._inbox.holds(user, key):
+            return IN_FLIGHT
+        return status
 
     def close(self) -> None:
         """Takes nothing more in; what waits is still served."""

@@ -27,12 +27,23 @@ class Reply(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What an answer of one sentence says."""
+        """What an answer of one sentence, or a problem, says."""
         document = self.json
-        assert list(document) == ["Message"]
+        if list(document) != ["Message"]:
+            assert_problem(self)
         text = document["Message"]
         assert isinstance(text, str)
         return text
+
+
+def assert_problem(reply: Reply) -> None:
+    """The body is that of a problem (RFC 9457), whole and consistent."""
+    document = reply.json
+    assert list(document) == ["type", "title", "status", "detail", "Message"]
+    assert document["type"].startswith("/docs#")
+    assert document["title"]
+    assert document["status"] == reply.status
+    assert document["detail"] == document["Message"]
 
 
 def send(

@@ -220,8 +220,14 @@ def test_outcomes_are_lines_in_order() -> None:
             "status": 422,
             "reason": "The idempotency key was used before with another amount or another "
             "reference.",
+            "type": "/docs#idempotency-key-reused",
         },
-        {"result": "refused", "status": 400, "reason": "not so"},
+        {
+            "result": "refused",
+            "status": 400,
+            "reason": "not so",
+            "type": "/docs#malformed-request",
+        },
     ]
 
 

@@ -129,7 +129,9 @@ class Callers:
         credit = self.next_credit()
         reply = await connection.add(credit)
         self.fates[credit] = {200: Fate.ACKNOWLEDGED, 503: Fate.REFUSED}[reply.status]
-        assert reply.status == 200 or reply.headers["retry-after"] == "1"
+        if reply.status == 503:
+            assert reply.headers["retry-after"] == "1"
+            assert json.loads(reply.body)["type"] == "/docs#log-unavailable"
         return reply
 
     async def add_until_refused(self, port: int) -> None:
@@ -169,7 +171,9 @@ async def test_full_disk_refuses_credits_until_room_returns(disk: Disk) -> None:
         async with Connection(server.port) as connection:
             reply = await connection.get("/readyz")
             assert reply.status == 503
-            assert "no room" in json.loads(reply.body)["Message"]
+            problem = json.loads(reply.body)
+            assert problem["type"] == "/docs#not-ready"
+            assert "no room" in problem["detail"]
             assert reply.headers["retry-after"] == "1"
         assert await callers.audit(server.port) == []
 

@@ -82,6 +82,7 @@ async def _add_until_it_ends(port: int, fates: dict[Credit, Fate]) -> None:
                     fates[credit] = Fate.ACKNOWLEDGED
                 else:
                     assert reply.status == 503, reply
+                    assert b'"type":"/docs#outcome-unknown"' in reply.body
 
     await add(1)
     async with trio.open_nursery() as nursery:

@@ -4,16 +4,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from raw_http import Conversation, Reply
+from raw_http import Conversation, Reply, assert_problem
 
+from api import problem_types as types
+from api.problem_types import ProblemType
+from api.problems import Problem
+from api.wire import encode_problem
 from bench.server_process import ServerProcess
 
 HOST = b"Host: bitburst"
 ONE = b'{"amount":1}'
 JSON = {"content-type": "application/json"}
+PROBLEM = {"content-type": "application/problem+json"}
 CLOSE = {"connection": "close"}
 HEADERS = (
     "allow",
+    "cache-control",
     "connection",
     "content-length",
     "content-type",
@@ -47,6 +53,8 @@ class Expected:
         )
         assert (self.fragment or "") in body.decode()
         assert body.startswith(self.prefix)
+        if body and self.headers.get("content-type") == PROBLEM["content-type"]:
+            assert_problem(Reply(self.status, body, {}))
 
     def __add__(self, headers: Mapping[str, str]) -> "Expected":
         return replace(self, headers={**self.headers, **headers})
@@ -89,11 +97,16 @@ def message(status: int, text: str) -> Expected:
 
 
 def saying(status: int, fragment: str = "") -> Expected:
-    return Expected(status, fragment=fragment, headers=JSON)
+    """A success, or a problem, with that somewhere in it."""
+    return Expected(status, fragment=fragment, headers=JSON if status == 200 else PROBLEM)
+
+
+def problem(type_: ProblemType, detail: str) -> Expected:
+    return Expected(type_.status, encode_problem(Problem(type_, detail)), headers=PROBLEM)
 
 
 REPLAYED = {"idempotent-replayed": "true"}
-NOTHING_THERE = message(404, "there is nothing at this path")
+NOTHING_THERE = problem(types.NOT_FOUND, "there is nothing at this path")
 CONTINUE = Expected(100)
 
 

@@ -249,6 +249,79 @@ def test_the_key_of_the_request_is_that_of_credits_without(
     servers_agree.balance(user, "3.000000")
 
 
+def keyed(user: str, *amounts: int, key: bytes = b"payday") -> bytes:
+    """A bulk whose credits have the key of the request."""
+    entries = [credit(user, amount) for amount in amounts]
+    return bulk(entries, JSON_TYPE, b"Idempotency-Key: " + key)
+
+
+REUSED = {
+    "result": "refused",
+    "status": 422,
+    "reason": "this idempotency key was used before with the amount 0.000002; "
+    "use a new key for a new transaction",
+    "type": "/docs#idempotency-key-reused",
+}
+
+
+def test_a_list_that_was_cut_short_is_replayed_as_far_as_it_goes(
+    servers_agree: Agreement, user: str
+) -> None:
+    servers_agree.on(
+        keyed(user, 1, 2, 3) + keyed(user, 1, 2) + get_balance(user),
+        gives=[
+            lines(*[CREATED] * 3),
+            lines(*[REPLAYED] * 2),
+            balance(user, "0.000006"),
+        ],
+    )
+
+
+def test_a_list_that_has_grown_counts_what_is_new_at_its_end(
+    servers_agree: Agreement, user: str
+) -> None:
+    servers_agree.on(
+        keyed(user, 1, 2) + keyed(user, 1, 2, 3) + get_balance(user),
+        gives=[
+            lines(*[CREATED] * 2),
+            lines(REPLAYED, REPLAYED, CREATED),
+            balance(user, "0.000006"),
+        ],
+    )
+
+
+def test_a_list_with_another_credit_in_a_place_is_refused_there(
+    servers_agree: Agreement, user: str
+) -> None:
+    servers_agree.on(
+        keyed(user, 1, 2, 3) + keyed(user, 1, 4, 3) + get_balance(user),
+        gives=[
+            lines(*[CREATED] * 3),
+            lines(REPLAYED, REUSED, REPLAYED),
+            balance(user, "0.000006"),
+        ],
+    )
+
+
+def test_credits_of_several_users_may_change_places(servers_agree: Agreement, user: str) -> None:
+    other = f"{user}-other"
+    key = b"Idempotency-Key: payday"
+    entries = [credit(user, 1), credit(other, 2), credit(user, 3)]
+
+    servers_agree.on(
+        bulk(entries, JSON_TYPE, key)
+        + bulk([entries[1], entries[0], entries[2]], JSON_TYPE, key)
+        + get_balance(user)
+        + get_balance(other),
+        gives=[
+            lines(*[CREATED] * 3),
+            lines(*[REPLAYED] * 3),
+            balance(user, "0.000004"),
+            balance(other, "0.000002"),
+        ],
+    )
+
+
 def test_as_many_credits_as_are_allowed_are_counted(servers_agree: Agreement, user: str) -> None:
     servers_agree.on(
         bulk([credit(user, 1)] * CREDITS_MAX, MSGPACK_TYPE) + get_balance(user),
@@ -262,7 +335,7 @@ def test_too_many_credits_are_refused_as_a_whole(
 ) -> None:
     servers_agree.on(
         bulk([credit(user, 1)] * (CREDITS_MAX + 1), content_type),
-        gives=[saying(413, '{"Message":"')],
+        gives=[saying(413, "at most 10000 credits")],
     )
     servers_agree.balance(user, "0.000000")
 
@@ -287,7 +360,7 @@ def test_too_many_credits_are_refused_as_a_whole(
 def test_a_body_that_is_no_list_of_credits_is_refused(
     servers_agree: Agreement, body: bytes, content_type: bytes
 ) -> None:
-    servers_agree.on(bare_bulk(body, content_type), gives=[saying(400, '{"Message":"')])
+    servers_agree.on(bare_bulk(body, content_type), gives=[saying(400, '"type":"/docs#')])
 
 
 @pytest.mark.parametrize("content_type", [b"text/plain", b"application/xml", b"x", b"\xff"])
@@ -298,7 +371,10 @@ def test_a_body_of_another_type_is_refused(
 
     servers_agree.on(
         bare_bulk(body, content_type) + get_balance(user),
-        gives=[saying(415, '{"Message":"'), balance(user, "0.000000")],
+        gives=[
+            saying(415, "send application/json, application/x-ndjson"),
+            balance(user, "0.000000"),
+        ],
     )
 
 
@@ -308,7 +384,7 @@ def test_a_header_that_is_no_key_refuses_the_request(
 ) -> None:
     servers_agree.on(
         bulk([credit(user)], JSON_TYPE, b"Idempotency-Key: " + key) + get_balance(user),
-        gives=[saying(400, '{"Message":"'), balance(user, "0.000000")],
+        gives=[saying(400, '"type":"/docs#'), balance(user, "0.000000")],
     )
 
 

@@ -278,6 +278,90 @@ def test_what_is_no_key_is_refused(
     )
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"Idempotency-Key:",),
+        (b"Idempotency-Key: " + b"k" * 256,),
+        (b"Idempotency-Key: cl\xc3\xa9",),
+        (b'Idempotency-Key: "key" x',),
+        (b"Idempotency-Key: a", b"Idempotency-Key: a"),
+    ],
+    ids=["none", "long", "not ASCII", "quoting", "several"],
+)
+def test_whatever_is_wrong_with_a_key_is_the_same_problem(
+    servers_agree: Agreement, user: str, lines: tuple[bytes, ...]
+) -> None:
+    servers_agree.on(add(user, *lines), gives=[saying(400, '"/docs#invalid-idempotency-key"')])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"amount":2}',
+        b'{"amount":1.000001}',
+        b'{"amount":1,"reference":"May"}',
+        b'{"amount":2,"reference":"May"}',
+    ],
+)
+def test_another_request_with_the_key_is_refused_with_a_link_to_the_rules(
+    servers_agree: Agreement, user: str, body: bytes
+) -> None:
+    key = b"Idempotency-Key: key"
+
+    servers_agree.on(
+        add(user, key) + add(user, key, body=body) + get_balance(user),
+        gives=[
+            added(user),
+            saying(422, '"type":"/docs#idempotency-key-reused"'),
+            balance(user, "1.000000"),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"amount":1.000000,"reference":"May"}',
+        b'{"reference":"\\u004day","amount":1e0}',
+        b'{ "amount" : 10e-1, "note": "again", "reference": "May" }',
+    ],
+)
+@pytest.mark.parametrize("line", [b"Content-Type: application/json", b"Content-Type: text/json"])
+def test_what_is_compared_is_what_was_read(
+    servers_agree: Agreement, user: str, line: bytes, body: bytes
+) -> None:
+    key = b"Idempotency-Key: key"
+
+    servers_agree.on(
+        add(user, key, body=b'{"amount":1,"reference":"May"}') + add(user, key, line, body=body),
+        gives=[added(user), added(user) + REPLAYED],
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "refusal"),
+    [
+        ((b'{"amount":1', ()), 400),
+        ((b'{"amount":0.0000001}', ()), 400),
+        ((b'{"amount":1,"reference":""}', ()), 400),
+        ((b'{"amount":1}', (b"Content-Type: text/plain",)), 415),
+        ((b'{"amount":9223372036854.775807}', ()), 400),
+    ],
+    ids=["malformed", "too fine", "no reference", "another type", "past the limit"],
+)
+def test_what_was_refused_is_not_remembered(
+    servers_agree: Agreement, user: str, first: tuple[bytes, tuple[bytes, ...]], refusal: int
+) -> None:
+    key = b"Idempotency-Key: key"
+    body, lines = first
+
+    servers_agree.on(
+        add(user) + add(user, key, *lines, body=body) + add(user, key, body=b'{"amount":2}'),
+        gives=[added(user), saying(refusal), added(user, "2.000000")],
+    )
+
+
 def test_a_key_means_nothing_to_who_only_asks(servers_agree: Agreement, user: str) -> None:
     servers_agree.on(
         get_balance(user, b"Idempotency-Key: a", b"Idempotency-Key: b"),

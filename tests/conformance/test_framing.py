@@ -12,17 +12,23 @@ from agreement import (
     balance,
     bare_add,
     get_balance,
-    message,
+    problem,
     request,
     saying,
 )
+
+from api import problem_types as types
 
 LENGTH = b"Content-Length: %d" % len(ONE)
 CHUNKED = b"Transfer-Encoding: chunked"
 CHUNKS = b"5\r\n" + ONE[:5] + b"\r\n7\r\n" + ONE[5:] + b"\r\n0\r\n\r\n"
 BODY_BYTES_MAX = 65_536
-TOO_LARGE = message(413, f"the body must be at most {BODY_BYTES_MAX} bytes") + CLOSE
-NO_BODY = message(400, "the body is not JSON: Expecting value at line 1 column 1")
+TOO_LARGE = (
+    problem(types.BODY_TOO_LARGE, f"the body must be at most {BODY_BYTES_MAX} bytes") + CLOSE
+)
+NO_BODY = problem(
+    types.MALFORMED_REQUEST, "the body is not JSON: Expecting value at line 1 column 1"
+)
 
 
 def assert_refused(

@@ -11,10 +11,12 @@ from agreement import (
     added,
     balance,
     get_balance,
-    message,
+    problem,
     request,
     saying,
 )
+
+from api import problem_types as types
 
 NOT_HTTP = "this is not a request of HTTP/1.1"
 ODD_LINE = f"{NOT_HTTP}: a line of the head is folded, or ends without CR LF"
@@ -35,7 +37,9 @@ def test_lines_that_end_in_lf_alone_are_refused(servers_agree: Agreement, user: 
 def test_a_head_request_is_refused_without_a_body(servers_agree: Agreement, user: str) -> None:
     head = get_balance(user).replace(b"GET", b"HEAD").replace(b"\r\n", b"\n")
 
-    servers_agree.on(head, gives=[(message(400, ODD_LINE) + CLOSE).headed], closed=True)
+    servers_agree.on(
+        head, gives=[(problem(types.MALFORMED_HTTP, ODD_LINE) + CLOSE).headed], closed=True
+    )
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -217,7 +221,10 @@ def test_a_request_line_that_cannot_be_read_is_refused(
 def test_another_version_is_refused(servers_agree: Agreement, user: str, version: bytes) -> None:
     servers_agree.on(
         add(user).replace(b"HTTP/1.1", version),
-        gives=[message(505, "send HTTP/1.1, or HTTP/2 from its preface on") + CLOSE],
+        gives=[
+            problem(types.UNSUPPORTED_VERSION, "send HTTP/1.1, or HTTP/2 from its preface on")
+            + CLOSE
+        ],
         closed=True,
     )
 

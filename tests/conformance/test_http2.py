@@ -14,6 +14,10 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from raw_http import Conversation, Reply, balance, connect
 
+from api import problem_types as types
+from api.problem_types import ProblemType
+from api.problems import Problem
+from api.wire import encode_problem
 from bench.server_process import ServerProcess
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -126,6 +130,15 @@ def message(status: int, text: str) -> Reply:
     return Reply(status, body, {"content-length": length, "content-type": "application/json"})
 
 
+def problem(type_: ProblemType, detail: str) -> Reply:
+    body = encode_problem(Problem(type_, detail))
+    return Reply(
+        type_.status,
+        body,
+        {"content-length": str(len(body)), "content-type": "application/problem+json"},
+    )
+
+
 def add_of(user: str, body: bytes = ONE) -> Request:
     return b"POST", f"/users/{user}/add".encode(), body
 
@@ -176,7 +189,9 @@ def test_a_key_counts_over_both_versions(server: str, user: str) -> None:
 
 def test_what_is_not_there_is_not_found(server: str) -> None:
     with Client(server) as client:
-        assert client.ask((b"GET", b"/", None)) == [message(404, "there is nothing at this path")]
+        assert client.ask((b"GET", b"/", None)) == [
+            problem(types.NOT_FOUND, "there is nothing at this path")
+        ]
 
 
 def test_a_method_that_is_not_allowed_is_refused(server: str) -> None:
@@ -194,7 +209,9 @@ def test_a_body_that_is_too_large_is_refused_and_the_connection_stays(
             b"POST", b"/users/u/add", more=[(b"content-length", b"70000")], ended=False
         )
 
-        assert client.receive(begun) == [message(413, "the body must be at most 65536 bytes")]
+        assert client.receive(begun) == [
+            problem(types.BODY_TOO_LARGE, "the body must be at most 65536 bytes")
+        ]
         assert client.ask(add_of(user)) == [added(user)]
 
 

@@ -14,9 +14,12 @@ from agreement import (
     get_balance,
     message,
     not_allowed,
+    problem,
     request,
     saying,
 )
+
+from api import problem_types as types
 
 READING = not_allowed("GET", "HEAD")
 EMPTY_PAGE = Expected(200, b"{}", headers=JSON)
@@ -182,8 +185,10 @@ def test_a_segment_of_the_path_is_a_user(
     )
 
 
-BROKEN_PERCENT = message(400, "user id has a % that two hexadecimal digits do not follow")
-NOT_UTF_8 = message(400, "user id must be UTF-8, percent-encoded")
+BROKEN_PERCENT = problem(
+    types.MALFORMED_REQUEST, "user id has a % that two hexadecimal digits do not follow"
+)
+NOT_UTF_8 = problem(types.MALFORMED_REQUEST, "user id must be UTF-8, percent-encoded")
 NOT_A_LENGTH = saying(400, "1 to 128 bytes")
 
 

@@ -167,6 +167,7 @@ def test_bodies_that_are_too_many_at_once_are_refused(tmp_path: Path) -> None:
             time.sleep(0.05)
         refused = receive(opened[-1])
         assert (refused.status, refused.message) == (503, "too many bodies are under way")
+        assert refused.json["type"] == "/docs#overloaded"
         for connection in opened:
             connection.close()
         time.sleep(0.2)

@@ -4,13 +4,14 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import trio
 from bitburst_command import logged
 from eventually import all_folded, eventually
-from raw_http import Reply, balance, credit, history
+from raw_http import Reply, balance, credit, history, send
 
 from bench.server_process import ServerProcess
 
@@ -20,6 +21,15 @@ RETRIES = 50
 
 def balance_of(url: str, user: str) -> str:
     return balance(url, user).message.rsplit("$", 1)[1]
+
+
+def status(url: str, user: str, key: str = "key") -> dict[str, Any]:
+    """What the server says became of the request."""
+    reply = send(url, b"GET", f"/v1/users/{user}/requests/{key}".encode())
+    assert reply.status == 200
+    found = reply.json
+    assert isinstance(found, dict)
+    return found
 
 
 def assert_replay(reply: Reply, first: Reply) -> None:
@@ -121,6 +131,37 @@ async def test_simultaneous_retries_count_once(url: str, user: str) -> None:
     assert balance_of(url, user) == "10.000000"
 
 
+async def test_once_a_request_is_answered_it_is_told_to_be_done(url: str, user: str) -> None:
+    wrong: list[tuple[str, str]] = []
+
+    async def call(client: httpx.AsyncClient, key: str) -> None:
+        headers = {"Idempotency-Key": key}
+        await client.post(f"/users/{user}/add", content=AMOUNT, headers=headers)
+        told = await client.get(f"/v1/users/{user}/requests/{key}")
+        if told.json()["state"] != "done":
+            wrong.append((key, told.text))
+
+    async def watch(client: httpx.AsyncClient, key: str) -> None:
+        seen = ["unknown"]
+        while seen[-1] != "done":
+            told = await client.get(f"/v1/users/{user}/requests/{key}")
+            seen.append(told.json()["state"])
+        order = ["unknown", "in_flight", "done"]
+        if seen != sorted(seen, key=order.index):
+            wrong.append((key, str(seen)))
+
+    limits = httpx.Limits(max_connections=2 * RETRIES)
+    async with (
+        httpx.AsyncClient(base_url=url, limits=limits) as client,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(RETRIES):
+            nursery.start_soon(watch, client, f"key-{number}")
+            nursery.start_soon(call, client, f"key-{number}")
+
+    assert wrong == []
+
+
 async def test_of_simultaneous_requests_with_one_key_one_amount_counts(url: str, user: str) -> None:
     statuses: list[int] = []
 
@@ -143,10 +184,12 @@ def test_retry_after_restart_returns_the_first_answer(
     server: ServerProcess, number: signal.Signals
 ) -> None:
     first = credit(server.url, "u", AMOUNT, "key")
+    told = status(server.url, "u")
     server.stop(number)
     server.kill()
     server.start()
 
+    assert (told["state"], status(server.url, "u")) == ("done", told)
     assert_replay(credit(server.url, "u", AMOUNT, "key"), first)
     assert balance_of(server.url, "u") == "10.000000"
 
@@ -203,9 +246,11 @@ def test_retry_is_recognised_after_a_crash_when_the_log_was_cut_behind_it(
     folding_server: ServerProcess,
 ) -> None:
     first = credit(folding_server.url, "u", AMOUNT, "key")
+    told = status(folding_server.url, "u")
     log_forgets(folding_server, "key")
     folding_server.kill()
     folding_server.start()
 
+    assert (told["state"], status(folding_server.url, "u")) == ("done", told)
     assert_replay(credit(folding_server.url, "u", AMOUNT, "key"), first)
     assert balance_of(folding_server.url, "u") == "10.000000"

@@ -341,6 +341,7 @@ def test_a_damaged_account_is_never_served_and_the_others_are(store: Path) -> No
         ]
 
         assert [reply.status for reply in refused] == [500, 500, 200]
+        assert [reply.json["type"] for reply in refused[:2]] == ["/docs#damaged-store"] * 2
         assert refused[0].message == "what is stored of this user cannot be trusted"
         server.wait_for_event("the store is damaged")
         assert "Traceback" not in server.output()

@@ -44,8 +44,16 @@ def read_answers(data: bytes) -> list[Answer]:
         at += len(body)
         if status not in STATUSES or (status == 500 and body != NOT_POSITIVE):
             raise ValueError(f"an answer {status}: {body!r}")
+        if status >= 400 and body not in (b"", NOT_POSITIVE) and not _is_problem(status, body):
+            raise ValueError(f"an answer {status} that is no problem: {body!r}")
         answers.append(Answer(status, head[2], body))
     return answers
+
+
+def _is_problem(status: int, body: bytes) -> bool:
+    document = json.loads(body)
+    members = ["type", "title", "status", "detail", "Message"]
+    return list(document) == members and document["status"] == status
 
 
 def credited_by(answer: Answer) -> Credited | None:
