@@ -11,10 +11,14 @@ from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api import wire
-from api.handlers import Answer, Handlers, answer_message
+from api.handlers import CLOSE, Answer, Handlers, answer_message
 
 LAST_MESSAGE_S: Final = 5
 BULK_PATH: Final = "/v1/credits:batch"
+PUBLIC: Final = frozenset({"healthz", "readyz"})
+"""Endpoints that need no API key."""
+ADMITTED_BY_HANDLERS: Final = frozenset({"add", "bulk", "balance", "history"})
+"""Those whose handlers ask for the scope. All others are for who runs the server."""
 NO_PATH: Final = "/"
 """There is nothing at it."""
 _FRAMING: Final = {b"content-length", b"transfer-encoding"}
@@ -45,10 +49,23 @@ def create_app(
     app.url_map.merge_slashes = False
     app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
 
+    @app.before_request
+    async def refuse_strangers() -> Response | None:
+        # Before the body is read.
+        if request.url_rule is None or request.endpoint in PUBLIC:
+            return None
+        authorization = _authorization()
+        if request.endpoint in ADMITTED_BY_HANDLERS:
+            refused = handlers.stranger(authorization)
+        else:
+            refused = handlers.refused_operator(authorization)
+        return None if refused is None else _respond(refused)
+
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
         return _respond(
             await handlers.add(
+                _authorization(),
                 user.encode("latin-1"),
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
@@ -60,6 +77,7 @@ def create_app(
     async def bulk() -> Response:
         return _respond(
             await handlers.bulk(
+                _authorization(),
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
                 bytes(await request.body),
@@ -68,11 +86,15 @@ def create_app(
 
     @app.get("/users/<user>/balance")
     async def balance(user: str) -> Response:
-        return _respond(await handlers.balance(user.encode("latin-1")))
+        return _respond(await handlers.balance(_authorization(), user.encode("latin-1")))
 
     @app.get("/users/<user>/history")
     async def history(user: str) -> Response:
-        return _respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
+        return _respond(
+            await handlers.history(
+                _authorization(), user.encode("latin-1"), request.args.get("page")
+            )
+        )
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -172,6 +194,12 @@ class _AnsweredWhole:
         await self._asgi_app(scope, receive, send_whole)
 
 
+def _authorization() -> bytes | None:
+    values = request.headers.getlist("Authorization")
+    # Several are no key.
+    return ", ".join(values).encode("latin-1") if values else None
+
+
 async def _body() -> bytes:
     # Unlike `request.body`, it waits no longer than BODY_TIMEOUT.
     return await request.get_data(cache=True, as_text=False, parse_form_data=False)
@@ -182,7 +210,8 @@ def _respond(answer: Answer) -> Response:
     if not answer.body:
         del response.headers["Content-Type"]
     for name, value in answer.headers:
-        response.headers[name] = value
+        if name != "Connection" or _can_say_close():
+            response.headers[name] = value
     return response
 
 
@@ -200,7 +229,8 @@ def _refuse(error: HTTPException) -> Response:
 
 def _closing(answer: Answer) -> Response:
     """An answer to a request of which how much was read is chance."""
-    response = _respond(answer)
-    if request.http_version.startswith("1."):
-        response.headers["Connection"] = "close"
-    return response
+    return _respond(Answer(answer.status, answer.body, (*answer.headers, CLOSE)))
+
+
+def _can_say_close() -> bool:
+    return request.http_version.startswith("1.")

@@ -9,7 +9,13 @@ import msgpack
 import msgspec
 
 from api.bulk_types import Unclear, decode_typed
-from api.problems import BadRequest, TooManyCredits, UnsupportedMediaType, problem_of
+from api.problems import (
+    BadRequest,
+    NotAdmitted,
+    TooManyCredits,
+    UnsupportedMediaType,
+    problem_of,
+)
 from api.wire import decode_amount, decode_json, decode_reference, json_type
 from ledger_actors import (
     Credit,
@@ -33,7 +39,7 @@ MEMBERS: Final = frozenset({"user", "amount", "amount_micros", "idempotency_key"
 CREATED_LINE: Final = b'{"result":"created"}\n'
 REPLAYED_LINE: Final = b'{"result":"replayed"}\n'
 
-Decoded = CreditRequest | LedgerError | BadRequest
+Decoded = CreditRequest | LedgerError | BadRequest | NotAdmitted
 """A credit that can be handed to the ledger, or why it cannot."""
 
 _json_encoder: Final = msgspec.json.Encoder()
@@ -79,7 +85,7 @@ def decode_singly(format_: str, body: bytes) -> Sequence[Decoded]:
     ]
 
 
-def encode_outcomes(outcomes: Iterable[Outcome | BadRequest]) -> bytes:
+def encode_outcomes(outcomes: Iterable[Outcome | BadRequest | NotAdmitted]) -> bytes:
     """One line for each, in order."""
     return b"".join(map(_encode_outcome, outcomes))
 
@@ -198,7 +204,7 @@ def _keyed(credits_: Sequence[Any], request_key: IdempotencyKey) -> Sequence[Dec
     return keyed
 
 
-def _encode_outcome(outcome: Outcome | BadRequest) -> bytes:
+def _encode_outcome(outcome: Outcome | BadRequest | NotAdmitted) -> bytes:
     if isinstance(outcome, Entry):
         return CREATED_LINE
     if isinstance(outcome, Replayed):

@@ -237,7 +237,7 @@ class FastLane:
             self._emptied.set()
 
     def _read_clock(self) -> None:
-        self.now = trio.current_time()
+        self.now = self.handlers.admission.now = trio.current_time()
         second = int(time.time())
         if second != self._second:
             self._second = second

@@ -204,10 +204,12 @@ class LaneConnection:
         self._socket.close()
 
     def encode(self, answer: Answer) -> bytes:
+        """The answer as it is sent. One that says so is the last."""
         body = answer.body
         if answer.headers is JSON_ONLY:
             lines = _JSON_LINE
         else:
+            self._ended = self._ended or CLOSE in answer.headers
             lines = b"".join(
                 b"%b: %b\r\n" % (name.lower().encode(), value.encode())
                 for name, value in answer.headers
@@ -255,6 +257,9 @@ class LaneConnection:
             if not self._begin(request, body):
                 self._leave(data[start:])
                 return
+            if self._ended:
+                self.end()
+                return
             start = body_end
         self.since = self._lane.now
 
@@ -270,7 +275,9 @@ class LaneConnection:
         self._forget_body()
         self._reader.pass_body(body)
         self._begin(request, body)
-        if len(data) > request.length:
+        if self._ended:
+            self.end()
+        elif len(data) > request.length:
             self._take(data[request.length :])
         else:
             self.since = self._lane.now
@@ -284,18 +291,29 @@ class LaneConnection:
             self._slots.append(slot)
             if route is Route.ADD:
                 lane.handlers.add_nowait(
-                    request.user, request.content_type, request.idempotency_keys, body, slot.fill
+                    request.authorization,
+                    request.user,
+                    request.content_type,
+                    request.idempotency_keys,
+                    body,
+                    slot.fill,
                 )
             else:
                 lane.handlers.bulk_nowait(
-                    request.content_type, request.idempotency_keys, body, slot.fill
+                    request.authorization,
+                    request.content_type,
+                    request.idempotency_keys,
+                    body,
+                    slot.fill,
                 )
             return True
         try:
             if route is Route.BALANCE:
-                answer = lane.handlers.balance_nowait(request.user)
+                answer = lane.handlers.balance_nowait(request.authorization, request.user)
             elif route is Route.HISTORY:
-                answer = lane.handlers.history_nowait(request.user, request.page)
+                answer = lane.handlers.history_nowait(
+                    request.authorization, request.user, request.page
+                )
             elif route is Route.HEALTHZ:
                 answer = lane.handlers.healthz()
             else:
@@ -320,6 +338,11 @@ class LaneConnection:
             self._lane.note_dirty(self)
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
+        stranger = self._lane.handlers.stranger(request.authorization)
+        if stranger is not None:
+            self._answer(stranger)
+            self.end()
+            return
         if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
             self._answer(answer_message(503, "too many bodies are under way", RETRY_AFTER_S))
             self.end()

@@ -27,7 +27,7 @@ _LENGTH_DIGITS_MAX: Final = 9
 
 # What a header is to the reader. Plain numbers: looking up a member of an enum takes as long as
 # all else that is done for a header.
-_HOST, _LENGTH, _TYPE, _KEY, _CONNECTION, _UNUSUAL, _OTHER = range(7)
+_HOST, _LENGTH, _TYPE, _KEY, _AUTHORIZATION, _CONNECTION, _UNUSUAL, _OTHER = range(8)
 _HEADERS: Final = {
     spelling: header
     for header, names in {
@@ -35,6 +35,7 @@ _HEADERS: Final = {
         _LENGTH: [b"Content-Length"],
         _TYPE: [b"Content-Type"],
         _KEY: [b"Idempotency-Key"],
+        _AUTHORIZATION: [b"Authorization"],
         _CONNECTION: [b"Connection"],
         _UNUSUAL: [
             b"Transfer-Encoding",
@@ -71,6 +72,7 @@ class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     idempotency_keys: Sequence[str] = ()
     length: int = 0
     """Bytes of the body."""
+    authorization: bytes | None = None
 
 
 def may_become_plain(received: bytes) -> bool:
@@ -85,7 +87,16 @@ def may_become_plain(received: bytes) -> bool:
 class HeadReader:
     """Reads the heads of one connection's requests, and has to see their bodies pass."""
 
-    __slots__ = ("_hosts", "_keys", "_length", "_parser", "_plain", "_target", "_type")
+    __slots__ = (
+        "_authorization",
+        "_hosts",
+        "_keys",
+        "_length",
+        "_parser",
+        "_plain",
+        "_target",
+        "_type",
+    )
 
     def __init__(self) -> None:
         self._parser = HttpRequestParser(self)
@@ -94,6 +105,7 @@ class HeadReader:
         self._hosts = 0
         self._length: bytes | None = None
         self._type: bytes | None = None
+        self._authorization: bytes | None = None
         self._keys: list[str] = []
 
     def read(self, head: bytes) -> PlainRequest | None:
@@ -101,7 +113,7 @@ class HeadReader:
         if not head.startswith(_BEGINNINGS):
             return None
         self._hosts = 0
-        self._length = self._type = None
+        self._length = self._type = self._authorization = None
         self._keys = []
         try:
             self._parser.feed_data(head)
@@ -127,8 +139,13 @@ class HeadReader:
         if user is None:
             return PlainRequest(Route.HEALTHZ if healthz else Route.READYZ)
         if balance:
-            return PlainRequest(Route.BALANCE, user)
-        return PlainRequest(Route.HISTORY, user, None if page is None else page.decode())
+            return PlainRequest(Route.BALANCE, user, authorization=self._authorization)
+        return PlainRequest(
+            Route.HISTORY,
+            user,
+            None if page is None else page.decode(),
+            authorization=self._authorization,
+        )
 
     def pass_body(self, body: bytes) -> None:
         """Lets the reader know that the body of the last head has come."""
@@ -145,6 +162,7 @@ class HeadReader:
             None if content_type is None else content_type.decode(),
             self._keys,
             int(length),
+            self._authorization,
         )
 
     def on_url(self, target: bytes) -> None:
@@ -165,6 +183,8 @@ class HeadReader:
             self._keys.append(value.decode("latin-1"))
         elif header == _TYPE and self._type is None:
             self._type = value.strip(b" ")
+        elif header == _AUTHORIZATION and self._authorization is None:
+            self._authorization = value
         elif header != _CONNECTION or value.lower() != b"keep-alive":
             self._plain = False
 

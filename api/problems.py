@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from api.token_bucket import Wait
 from ledger_actors.errors import (
     AmountNotPositive,
     CorruptStore,
@@ -36,12 +37,47 @@ class TooManyCredits(Exception):
         super().__init__(f"at most {credits_max} credits are taken in one request")
 
 
+class NotAdmitted(Exception):
+    """Whoever asks may not have this, or not now. Nothing was looked at or changed."""
+
+
+class Unauthenticated(NotAdmitted):
+    """No API key was sent, or none that is known."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
+        """Of RFC 6750, 3."""
+
+
+class Forbidden(NotAdmitted):
+    """The API key is known, and not good for this."""
+
+
+class Throttled(NotAdmitted):
+    """Too much was asked for lately."""
+
+    def __init__(self, policy: str, wait: Wait) -> None:
+        super().__init__(f"too many requests of this {policy}; try again in {wait.seconds} s")
+        self.policy = policy
+        self.wait = wait
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The fields of draft-ietf-httpapi-ratelimit-headers-10."""
+        return (
+            ("RateLimit-Policy", f'"{self.policy}";{self.wait.policy}'),
+            ("RateLimit", f'"{self.policy}";{self.wait.state}'),
+        )
+
+
 class Problem(NamedTuple):
     """An answer that is not a success."""
 
     status: int
     message: str
     retry_after_s: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def problem_of(error: Exception) -> Problem:
@@ -57,6 +93,14 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, message)
         case Refused() | BadRequest():
             return Problem(400, message)
+        case Unauthenticated():
+            # What else has come, or is to come, of a stranger is not looked at.
+            headers = (("WWW-Authenticate", error.challenge), ("Connection", "close"))
+            return Problem(401, message, headers=headers)
+        case Forbidden():
+            return Problem(403, message)
+        case Throttled():
+            return Problem(429, message, error.wait.seconds, error.headers)
         case TooManyCredits():
             return Problem(413, message)
         case UnsupportedMediaType():
