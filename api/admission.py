@@ -192,9 +192,10 @@ class Admission:
         try:
             if authorization is None:
                 raise Unauthenticated("send an API key: Authorization: Bearer KEY", sent=False)
-            if authorization[: len(_SCHEME)].lower() != _SCHEME:
+            value = authorization.strip(b" ")
+            if value[: len(_SCHEME)].lower() != _SCHEME:
                 raise Unauthenticated("authorization must be Bearer, and an API key", sent=True)
-            caller = self._callers[ring.find(authorization[len(_SCHEME) :].strip(b" ")).id]
+            caller = self._callers[ring.find(value[len(_SCHEME) :].lstrip(b" ")).id]
         except Unauthenticated as error:
             raise self._counted(STRANGER, None, error) from None
         if len(self._recognised) >= RECOGNISED_MAX:

@@ -112,13 +112,14 @@ async def reload_on_signal(
             except click.ClickException as error:
                 events.error("settings not reloaded", reason=error.format_message())
                 continue
-            logging.getLogger().setLevel(fresh.log_level.upper())
             keys.set_rates(fresh.rates)
             events.info(
                 "settings reloaded",
                 changed=sorted(_differing(current, fresh) & RELOADED),
                 need_restart=sorted(_differing(settings, fresh) - RELOADED),
             )
+            # Last: what was done must be seen, whatever the new level hides.
+            logging.getLogger().setLevel(fresh.log_level.upper())
             current = fresh
 
 
