@@ -62,12 +62,22 @@ class Handlers:
     them.
 
     Attributes:
-        admission: who is let in. The lane moves its clock on; the forms that wait do so themselves.
+        admission: who is let in.
     """
 
     def __init__(self, ledger: Ledger, admission: Admission) -> None:
         self._ledger = ledger
         self.admission = admission
+
+    def read_clock(self, now_s: float) -> None:
+        """Lets limits that depend on time know it.
+
+        Args:
+            now_s: of trio's clock. The lane tells it with each of its steps, the forms that wait
+                with each request.
+        """
+        self.admission.now = now_s
+        self._ledger.notice_stall(now_s)
 
     def stranger(self, authorization: bytes | None) -> Answer | None:
         """The answer to who has no API key where one is needed: nothing more is read of such a
@@ -113,7 +123,7 @@ class Handlers:
         body: bytes,
     ) -> Answer:
         """As `add_nowait`."""
-        self.admission.now = trio.current_time()
+        self.read_clock(trio.current_time())
         return await _reply_of(
             partial(self.add_nowait, authorization, user, content_type, idempotency_keys, body)
         )
@@ -154,7 +164,7 @@ class Handlers:
         body: bytes,
     ) -> Answer:
         """As `bulk_nowait`."""
-        self.admission.now = trio.current_time()
+        self.read_clock(trio.current_time())
         return await _reply_of(
             partial(self.bulk_nowait, authorization, content_type, idempotency_keys, body)
         )
@@ -195,7 +205,7 @@ class Handlers:
 
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
         while True:
-            self.admission.now = trio.current_time()
+            self.read_clock(trio.current_time())
             try:
                 return answer()
             except trio.WouldBlock:
@@ -217,6 +227,7 @@ class Handlers:
 
     def readyz(self) -> Answer:
         """`GET /readyz`: recovered, and the log can be written."""
+        self._ledger.notice_stall(trio.current_time())
         reason = self._ledger.not_ready
         if reason is not None:
             return answer_message(503, reason, RETRY_AFTER_S)

@@ -110,7 +110,7 @@ class LaneConnection:
 
     def readable(self) -> None:
         """Takes what the peer has sent, and begins what it asks for."""
-        size = RECEIVE_BYTES
+        size = self._lane.receive_bytes
         if self._expecting is not None:
             size = min(max(self._missing, size), RECEIVE_BODY_BYTES_MAX)
         try:

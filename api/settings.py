@@ -105,6 +105,11 @@ class Settings:
         _positive_float,
         "Seconds between probes of a log that refused a write.",
     )
+    commit_s_max: float = _setting(
+        Limits().commit_s_max,
+        _positive_float,
+        "Seconds that a commit may take; until a longer one has ended, credits are refused (503).",
+    )
     body_bytes_max: int = _setting(65_536, _positive, "Largest request body; more gets 413.")
     bulk_bytes_max: int = _setting(
         8 * 1024 * 1024, _positive, "Largest body of a bulk request; more gets 413."
@@ -137,7 +142,9 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.inbox_limit, self.unfolded_entries_max, self.probe_interval_s)
+        return Limits(
+            self.inbox_limit, self.unfolded_entries_max, self.probe_interval_s, self.commit_s_max
+        )
 
     @property
     def rates(self) -> Rates:
