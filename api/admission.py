@@ -11,6 +11,7 @@ from typing import Any, Final
 from api.api_keys import ADMIN, READ, SCOPES, ApiKey, KeyRing
 from api.problems import Forbidden, NotAdmitted, Throttled, Unauthenticated
 from api.token_bucket import Rate, TokenBucket, UserBuckets, Wait
+from api.wire import decode_user
 from ledger_actors import UserId
 
 RECOGNISED_MAX: Final = 16_384
@@ -112,17 +113,29 @@ class Admission:
             raise self._counted(FORBIDDEN, caller, Forbidden(_needs(scope)))
         return caller
 
-    def take(self, caller: Caller | None, user: UserId) -> None:
-        """Takes the token of one request that is about one user.
+    def admit(self, authorization: bytes | None, scope: int, segment: bytes) -> UserId:
+        """Takes the token of one request that is about one user, and says who that is.
+
+        Every request passes here, so what other methods do one by one is done at once.
+
+        Args:
+            segment: of the path, as it was sent.
 
         Raises:
-            Forbidden: the key is not good for the user.
+            Unauthenticated, Forbidden: as `caller` and `check_user`.
             Throttled: there is no token; none was taken.
+            BadRequest, InvalidUser: the segment names nobody.
         """
-        wait: Wait | None = None
+        caller: Caller | None = None
+        if self._ring is not None:
+            caller = self._recognised.get(authorization) if authorization else None
+            if caller is None or not caller.scopes & scope:
+                caller = self.caller(authorization, scope)
+        user = decode_user(segment)
         bucket: TokenBucket | None = None
         if caller is not None:
-            self.check_user(caller, user)
+            if caller.prefix is not None:
+                self.check_user(caller, user)
             bucket = caller.bucket
             if bucket is not None and (wait := bucket.take(self.now)) is not None:
                 raise self._throttled(KEY, wait, caller)
@@ -130,6 +143,7 @@ class Admission:
             if bucket is not None:
                 bucket.give_back(1)
             raise self._throttled(USER, wait, caller)
+        return user
 
     def take_many(self, caller: Caller | None, credits_: Sequence[Any]) -> Sequence[Any]:
         """Takes as many of the key's tokens as there are credits, and one of each credit's user.
@@ -156,7 +170,7 @@ class Admission:
         """Refuses what would find no token, before any effort is made for it.
 
         Raises:
-            Throttled: as `take`, of the key's.
+            Throttled: the key has no token.
         """
         if caller is None or caller.bucket is None:
             return

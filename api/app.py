@@ -11,6 +11,7 @@ from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api import wire
+from api.body_budget import BodyBudget
 from api.handlers import CLOSE, Answer, Handlers, answer_message
 
 LAST_MESSAGE_S: Final = 5
@@ -47,7 +48,10 @@ def create_app(
     app.config["BODY_TIMEOUT"] = request_timeout_s
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
+    bounded = BodyBudget(
+        app.asgi_app, body_bytes_max=body_bytes_max, bulk=(BULK_PATH, bulk_bytes_max)
+    )
+    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(bounded)))  # type: ignore[method-assign]
 
     @app.before_request
     async def refuse_strangers() -> Response | None:

@@ -21,6 +21,7 @@ import trio
 from api.handlers import Handlers
 from api.lane_connection import RECEIVE_BYTES, LaneConnection
 from api.plain_request import Route
+from api.problems import NO_ROOM
 from api.tls import TlsSocket
 
 EVENTS_PER_STEP: Final = 512
@@ -34,9 +35,6 @@ stays in the sockets, and at last with those who send it."""
 RECEIVE_BYTES_MIN: Final = 1_024
 SWEEP_INTERVAL_S: Final = 1.0
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_REFUSED: Final = (
-    b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
-)
 
 
 class FastLane:
@@ -215,7 +213,7 @@ class FastLane:
     def _refuse(self, accepted: socket.socket) -> None:
         with accepted:
             try:
-                accepted.send(_REFUSED)
+                accepted.send(NO_ROOM)
             except OSError:
                 return
 

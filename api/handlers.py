@@ -213,13 +213,9 @@ class Handlers:
 
     def _admitted(self, authorization: bytes | None, scope: int, segment: bytes) -> UserId:
         """The user that a path segment names, once whoever asks is let in."""
-        admission = self.admission
-        if not admission.active:
+        if not self.admission.active:
             return wire.decode_user(segment)
-        caller = admission.caller(authorization, scope)
-        user = wire.decode_user(segment)
-        admission.take(caller, user)
-        return user
+        return self.admission.admit(authorization, scope, segment)
 
     def healthz(self) -> Answer:
         """`GET /healthz`: the process answers."""

@@ -71,7 +71,11 @@ async def serve_http(
         request_timeout_s=settings.request_timeout_s,
     )
     hypercorn = HypercornServer(
-        app, _hypercorn_config(settings), settings.request_timeout_s, listener.tls
+        app,
+        _hypercorn_config(settings),
+        settings.request_timeout_s,
+        listener.tls,
+        connections_max=settings.connections_max,
     )
     if settings.server == "hypercorn":
         await hypercorn.serve(listener.socket, stop)

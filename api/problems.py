@@ -15,6 +15,10 @@ from ledger_actors.errors import (
 )
 
 RETRY_AFTER_S: Final = 1
+NO_ROOM: Final = (
+    b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+)
+"""For a connection that is one too many, before anything is read of it."""
 
 events = structlog.stdlib.get_logger("bitburst")
 
