@@ -26,6 +26,7 @@ FORBIDDEN: Final = "not for this key"
 KEY_RATE: Final = "rate of the key"
 USER_RATE: Final = "rate of the user"
 REASONS: Final = (STRANGER, FORBIDDEN, KEY_RATE, USER_RATE)
+OTHER_USERS: Final = "this API key is not for users of that name"
 _SCHEME: Final = b"bearer "
 
 
@@ -160,11 +161,18 @@ class Admission:
             wait = caller.bucket.take(self.now, len(credits_))
             if wait is not None:
                 raise self._throttled(KEY, wait, caller)
-        if self._users is None and (caller is None or caller.prefix is None):
+        users, prefix = self._users, None if caller is None else caller.prefix
+        if users is None and prefix is None:
             return credits_
-        return [
-            one if isinstance(one, Exception) else self._admitted(caller, one) for one in credits_
-        ]
+        now, admitted = self.now, []
+        for one in credits_:
+            if not isinstance(one, Exception):
+                if prefix is not None and not one.user.startswith(prefix):
+                    one = self._counted(FORBIDDEN, caller, Forbidden(OTHER_USERS))
+                elif users is not None and (wait := users.take(one.user, now)) is not None:
+                    one = self._throttled(USER, wait, caller)
+            admitted.append(one)
+        return admitted
 
     def check_waiting(self, caller: Caller | None) -> None:
         """Refuses what would find no token, before any effort is made for it.
@@ -185,8 +193,7 @@ class Admission:
             Forbidden: the key is not good for the user.
         """
         if caller.prefix is not None and not user.startswith(caller.prefix):
-            error = Forbidden("this API key is not for users of that name")
-            raise self._counted(FORBIDDEN, caller, error)
+            raise self._counted(FORBIDDEN, caller, Forbidden(OTHER_USERS))
 
     def check_operator(self, authorization: bytes | None) -> None:
         """Lets in who may see how the server does: admin, or read without a prefix of users.
@@ -217,18 +224,6 @@ class Admission:
         if authorization is not None:
             self._recognised[authorization] = caller
         return caller
-
-    def _admitted(self, caller: Caller | None, credit: Any) -> Any:
-        try:
-            if caller is not None:
-                self.check_user(caller, credit.user)
-            if self._users is not None:
-                wait = self._users.take(credit.user, self.now)
-                if wait is not None:
-                    raise self._throttled(USER, wait, caller)
-        except NotAdmitted as error:
-            return error.with_traceback(None)
-        return credit
 
     def _caller(self, key: ApiKey) -> Caller:
         rate = key.own_rate or self._rates.key

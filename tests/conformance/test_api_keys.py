@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Mapping
 
+import httpx
 import pytest
 from agreement import (
     CLOSE,
@@ -18,6 +19,8 @@ from agreement import (
     not_allowed,
     request,
 )
+
+from bench.server_process import ServerProcess
 
 Keys = Mapping[str, str]
 NO_KEY = (
@@ -253,3 +256,17 @@ def test_a_key_means_nothing_where_there_are_none(
     servers_agree.on(
         get_balance(user, bearer(api_keys["write"])), gives=[balance(user, "1.000000")]
     )
+
+
+def test_over_http2_a_stranger_is_refused_and_the_connection_stays(
+    keyed_servers: Mapping[str, ServerProcess], api_keys: Keys
+) -> None:
+    for server in keyed_servers.values():
+        with httpx.Client(base_url=server.url, http1=False, http2=True) as client:
+            path, header = "/users/u/balance", {"Authorization": f"Bearer {api_keys['read']}"}
+            refused = client.get(path)
+            assert (refused.status_code, refused.http_version) == (401, "HTTP/2")
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert "connection" not in refused.headers
+            assert client.post("/v1/credits:batch", content=b"[]").status_code == 401
+            assert client.get(path, headers=header).status_code == 200
