@@ -138,7 +138,7 @@ class Admission:
             if caller.prefix is not None:
                 self.check_user(caller, user)
             bucket = caller.bucket
-            if bucket is not None and (wait := bucket.take(self.now)) is not None:
+            if bucket is not None and (wait := bucket.take_one(self.now)) is not None:
                 raise self._throttled(KEY, wait, caller)
         if self._users is not None and (wait := self._users.take(user, self.now)) is not None:
             if bucket is not None:

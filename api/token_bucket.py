@@ -82,6 +82,18 @@ class TokenBucket:
         self._full_at = after
         return None
 
+    def take_one(self, now: float) -> Wait | None:
+        """As `take` of one token, in less time."""
+        full_at = self._full_at
+        if full_at <= now:
+            self._full_at = now + self._token_s
+            return None
+        after = full_at + self._token_s
+        if after - now > self._burst_s:
+            return _wait(self.rate, now, full_at, 1)
+        self._full_at = after
+        return None
+
     def give_back(self, tokens: int) -> None:
         """For what was not done after all."""
         self._full_at -= tokens * self._token_s
@@ -112,14 +124,15 @@ class UserBuckets:
         """Takes one token of the user's; or says for how long there will be none."""
         buckets = self._full_at
         full_at = buckets.get(user, now)
-        if full_at < now:
-            full_at = now
+        if full_at <= now:
+            buckets[user] = now + self._token_s
+            if len(buckets) > self._users_max:
+                self._make_room(now)
+            return None
         after = full_at + self._token_s
         if after - now > self._burst_s:
             return _wait(self.rate, now, full_at, 1)
         buckets[user] = after
-        if len(buckets) > self._users_max:
-            self._make_room(now)
         return None
 
     def _make_room(self, now: float) -> None:

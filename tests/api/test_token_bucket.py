@@ -60,6 +60,16 @@ def test_who_waits_as_long_as_told_is_served(rate: Rate, visited: list[tuple[flo
 
 
 @given(rates, visits)
+def test_one_token_is_one_token_however_it_is_taken(
+    rate: Rate, visited: list[tuple[float, int]]
+) -> None:
+    one, other, now = TokenBucket(rate), TokenBucket(rate), START
+    for pause, _ in visited:
+        now += pause
+        assert one.take_one(now) == other.take(now)
+
+
+@given(rates, visits)
 def test_a_users_bucket_gives_what_a_plain_one_gives(
     rate: Rate, visited: list[tuple[float, int]]
 ) -> None:
