@@ -44,6 +44,7 @@ class FastLane:
         now: the time of the current step, in seconds of trio's clock.
         buffered_bytes: reserved for bodies that have not all come.
         receive_bytes: taken of a connection at once.
+        taken_bytes: of all connections in this step.
         date_and_end: the Date line of the current second, and the end of the head.
     """
 
@@ -65,6 +66,7 @@ class FastLane:
         self.now = trio.current_time()
         self.buffered_bytes = 0
         self.receive_bytes = RECEIVE_BYTES
+        self.taken_bytes = 0
         self.date_and_end = b""
         self._second = 0
         self._listener = listener
@@ -150,7 +152,10 @@ class FastLane:
         self._read_clock()
         self._stepping = True
         served = 0
+        self.taken_bytes = 0
         for _ in range(ROUNDS_PER_STEP):
+            if self.taken_bytes >= BYTES_PER_STEP:
+                break
             ready = self._epoll.poll(0, EVENTS_PER_STEP)
             if not ready:
                 break

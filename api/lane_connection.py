@@ -120,6 +120,7 @@ class LaneConnection:
         except OSError:
             self.close()
             return
+        self._lane.taken_bytes += len(received)
         if not received:
             self._end_of_input()
         elif self._expecting is not None:
