@@ -16,8 +16,11 @@ RUN useradd --system --uid 10001 --no-create-home bitburst \
     && install --directory --owner bitburst --group bitburst --mode 750 /data
 COPY --from=build /venv /venv
 USER bitburst
+# Inside, every address of the container must be listened on, or nothing could be published. Who
+# reaches it is decided where it is published; without API keys, publish to loopback only.
 ENV PATH=/venv/bin:$PATH \
     BITBURST_HOST=0.0.0.0 \
+    BITBURST_ALLOW_ANONYMOUS=true \
     BITBURST_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8080

@@ -12,15 +12,20 @@ from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from api import wire
+from api.body_budget import BodyBudget
 from api.description import encode_description
 from api.docs_page import CONTENT_POLICY, render_docs
 from api.endpoints import HTML
-from api.handlers import PROBLEM, Answer, Handlers, answer_of
+from api.handlers import CLOSE, PROBLEM, Answer, Handlers, answer_of
 from api.problem_types import DOCS_PATH
 from api.problems import Problem, problem_of_status
 
 LAST_MESSAGE_S: Final = 5
 BULK_PATH: Final = "/v1/credits:batch"
+PUBLIC: Final = frozenset({"healthz", "readyz", "openapi", "docs"})
+"""Endpoints that need no API key."""
+ADMITTED_BY_HANDLERS: Final = frozenset({"add", "bulk", "balance", "history", "request_status"})
+"""Those whose handlers ask for the scope. All others are for who runs the server."""
 NO_PATH: Final = "/"
 """There is nothing at it."""
 _FRAMING: Final = {b"content-length", b"transfer-encoding"}
@@ -49,12 +54,28 @@ def create_app(
     app.config["BODY_TIMEOUT"] = request_timeout_s
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
+    bounded = BodyBudget(
+        app.asgi_app, body_bytes_max=body_bytes_max, bulk=(BULK_PATH, bulk_bytes_max)
+    )
+    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(bounded)))  # type: ignore[method-assign]
+
+    @app.before_request
+    async def refuse_strangers() -> Response | None:
+        # Before the body is read.
+        if request.url_rule is None or request.endpoint in PUBLIC:
+            return None
+        authorization = _authorization()
+        if request.endpoint in ADMITTED_BY_HANDLERS:
+            refused = handlers.stranger(authorization)
+        else:
+            refused = handlers.refused_operator(authorization)
+        return None if refused is None else _respond(refused)
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
         return _respond(
             await handlers.add(
+                _authorization(),
                 user.encode("latin-1"),
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
@@ -66,6 +87,7 @@ def create_app(
     async def bulk() -> Response:
         return _respond(
             await handlers.bulk(
+                _authorization(),
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
                 bytes(await request.body),
@@ -74,16 +96,22 @@ def create_app(
 
     @app.get("/users/<user>/balance")
     async def balance(user: str) -> Response:
-        return _respond(await handlers.balance(user.encode("latin-1")))
+        return _respond(await handlers.balance(_authorization(), user.encode("latin-1")))
 
     @app.get("/users/<user>/history")
     async def history(user: str) -> Response:
-        return _respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
+        return _respond(
+            await handlers.history(
+                _authorization(), user.encode("latin-1"), request.args.get("page")
+            )
+        )
 
     @app.get("/v1/users/<user>/requests/<key>")
     async def request_status(user: str, key: str) -> Response:
         return _respond(
-            await handlers.request_status(user.encode("latin-1"), key.encode("latin-1"))
+            await handlers.request_status(
+                _authorization(), user.encode("latin-1"), key.encode("latin-1")
+            )
         )
 
     @app.get("/healthz")
@@ -202,6 +230,12 @@ class _AnsweredWhole:
         await self._asgi_app(scope, receive, send_whole)
 
 
+def _authorization() -> bytes | None:
+    values = request.headers.getlist("Authorization")
+    # Several are no key.
+    return ", ".join(values).encode("latin-1") if values else None
+
+
 async def _body() -> bytes:
     # Unlike `request.body`, it waits no longer than BODY_TIMEOUT.
     return await request.get_data(cache=True, as_text=False, parse_form_data=False)
@@ -217,7 +251,8 @@ def _respond(answer: Answer) -> Response:
     if not answer.body:
         del response.headers["Content-Type"]
     for name, value in answer.headers:
-        response.headers[name] = value
+        if name != "Connection" or _can_say_close():
+            response.headers[name] = value
     return response
 
 
@@ -239,7 +274,9 @@ def _refusal(status: int, detail: str) -> Response:
 
 def _closing(status: int, detail: str) -> Response:
     """The answer to a request of which how much was read is chance."""
-    response = _refusal(status, detail)
-    if request.http_version.startswith("1."):
-        response.headers["Connection"] = "close"
-    return response
+    answer = answer_of(problem_of_status(status, detail))
+    return _respond(Answer(answer.status, answer.body, (*answer.headers, CLOSE)))
+
+
+def _can_say_close() -> bool:
+    return request.http_version.startswith("1.")

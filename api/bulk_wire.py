@@ -9,7 +9,13 @@ import msgpack
 import msgspec
 
 from api.bulk_types import Unclear, decode_typed
-from api.problems import BadRequest, TooManyCredits, UnsupportedMediaType, problem_of
+from api.problems import (
+    BadRequest,
+    NotAdmitted,
+    TooManyCredits,
+    UnsupportedMediaType,
+    problem_of,
+)
 from api.wire import decode_amount, decode_json, decode_reference, json_type
 from ledger_actors import (
     Credit,
@@ -28,14 +34,18 @@ from ledger_actors.errors import LedgerError
 
 CREDITS_MAX: Final = 10_000
 """Credits in one request."""
+PIECES_MAX: Final = 200_000
+"""Commas, brackets, braces and lines of a body that is read credit by credit; of msgpack, arrays
+and maps. Ten thousand credits have far fewer; what has more would take gigabytes, and seconds."""
 NDJSON: Final = "application/x-ndjson"
 MEMBERS: Final = frozenset({"user", "amount", "amount_micros", "idempotency_key", "reference"})
 CREATED_LINE: Final = b'{"result":"created"}\n'
 REPLAYED_LINE: Final = b'{"result":"replayed"}\n'
 
-Decoded = CreditRequest | LedgerError | BadRequest
+Decoded = CreditRequest | LedgerError | BadRequest | NotAdmitted
 """A credit that can be handed to the ledger, or why it cannot."""
 
+_PIECES: Final = (b",", b"[", b"{", b"\n")
 _json_encoder: Final = msgspec.json.Encoder()
 
 
@@ -73,13 +83,15 @@ def decode_singly(format_: str, body: bytes) -> Sequence[Decoded]:
 
     Raises: as `decode_bulk`.
     """
+    if format_ != "msgpack" and sum(map(body.count, _PIECES)) > PIECES_MAX:
+        raise TooManyCredits(CREDITS_MAX)
     return [
         document if isinstance(document, BadRequest) else _decode_credit(document)
         for document in islice(_DOCUMENTS[format_](body), CREDITS_MAX + 1)
     ]
 
 
-def encode_outcomes(outcomes: Iterable[Outcome | BadRequest]) -> bytes:
+def encode_outcomes(outcomes: Iterable[Outcome | BadRequest | NotAdmitted]) -> bytes:
     """One line for each, in order."""
     return b"".join(map(_encode_outcome, outcomes))
 
@@ -98,8 +110,16 @@ def _ndjson_documents(body: bytes) -> Iterable[Any]:
 
 
 def _msgpack_documents(body: bytes) -> Iterable[Any]:
+    pieces = _Pieces()
     try:
-        return _listed(msgpack.unpackb(body, object_pairs_hook=_unique, strict_map_key=False))
+        return _listed(
+            msgpack.unpackb(
+                body,
+                object_pairs_hook=pieces.map,
+                list_hook=pieces.array,
+                strict_map_key=False,
+            )
+        )
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not msgpack: {str(error) or type(error).__name__}") from None
 
@@ -108,6 +128,26 @@ def _listed(document: Any) -> Iterable[Any]:
     if not isinstance(document, list):
         raise BadRequest("the body must be an array of credits")
     return document
+
+
+class _Pieces:
+    """Counts what a body of msgpack is made of, and stops where it is too much."""
+
+    def __init__(self) -> None:
+        self._left = PIECES_MAX
+
+    def map(self, members: list[tuple[Any, Any]]) -> object:
+        self._count()
+        return _unique(members)
+
+    def array(self, items: list[Any]) -> list[Any]:
+        self._count()
+        return items
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyCredits(CREDITS_MAX)
 
 
 def _unique(members: list[tuple[Any, Any]]) -> object:
@@ -198,7 +238,7 @@ def _keyed(credits_: Sequence[Any], request_key: IdempotencyKey) -> Sequence[Dec
     return keyed
 
 
-def _encode_outcome(outcome: Outcome | BadRequest) -> bytes:
+def _encode_outcome(outcome: Outcome | BadRequest | NotAdmitted) -> bytes:
     if isinstance(outcome, Entry):
         return CREATED_LINE
     if isinstance(outcome, Replayed):

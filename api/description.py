@@ -34,11 +34,14 @@ EMBEDDED: Final = (CreditInDollars, CreditInMicros)
 """Shapes that others name by reference."""
 STATUSES: Final = {
     400: "The request is refused.",
+    401: "An API key is needed.",
+    403: "The API key is not good for this.",
     404: "There is nothing there.",
     408: "The request took too long to arrive.",
     413: "The request is too large.",
     415: "The content type is not read here.",
     422: "The idempotency key names another request.",
+    429: "Too much was asked for lately.",
     431: "The head of the request is too large.",
     500: "The amount is not positive, or the server is at fault.",
     501: "The transfer coding is not known here.",
@@ -75,7 +78,16 @@ def describe() -> Document:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
+        "security": [{}, {"apiKey": []}],
         "components": {
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key that `bitburst keys create` has made. A server "
+                    "that has no keys asks for none.",
+                }
+            },
             "schemas": components,
             "parameters": {"IdempotencyKey": _parameter(IDEMPOTENCY_KEY, components)},
         },
@@ -153,7 +165,7 @@ def _refusal(status: int, named: Sequence[ProblemType]) -> Document:
         }
     }
     response: Document = {"description": STATUSES[status], "content": content}
-    if status == 503:
+    if status in (429, 503):
         response["headers"] = {"Retry-After": _RETRY_AFTER}
     return response
 

@@ -66,6 +66,7 @@ UNAVAILABLE: Final = (
     types.LOG_UNAVAILABLE,
     types.OUTCOME_UNKNOWN,
 )
+NOT_ADMITTED: Final = (types.UNAUTHENTICATED, types.FORBIDDEN, types.THROTTLED)
 COMMON_PROBLEMS: Final = (
     types.MALFORMED_HTTP,
     types.REQUEST_TIMEOUT,
@@ -139,6 +140,7 @@ ENDPOINTS: Final = (
         ),
         (
             types.MALFORMED_REQUEST,
+            *NOT_ADMITTED,
             types.INVALID_AMOUNT,
             types.INVALID_USER,
             types.INVALID_IDEMPOTENCY_KEY,
@@ -187,6 +189,7 @@ ENDPOINTS: Final = (
         ),
         (
             types.MALFORMED_REQUEST,
+            *NOT_ADMITTED,
             types.INVALID_IDEMPOTENCY_KEY,
             types.TOO_MANY_CREDITS,
             types.UNSUPPORTED_MEDIA_TYPE,
@@ -233,6 +236,7 @@ ENDPOINTS: Final = (
         Content(JSON, schemas.Sentence, {"Message": "User gopal has a balance of $500.000000"}),
         (
             types.MALFORMED_REQUEST,
+            *NOT_ADMITTED,
             types.INVALID_USER,
             types.NOT_FOUND,
             types.DAMAGED_STORE,
@@ -262,6 +266,7 @@ ENDPOINTS: Final = (
         ),
         (
             types.MALFORMED_REQUEST,
+            *NOT_ADMITTED,
             types.INVALID_USER,
             types.NOT_FOUND,
             types.DAMAGED_STORE,
@@ -304,6 +309,7 @@ ENDPOINTS: Final = (
         ),
         (
             types.MALFORMED_REQUEST,
+            *NOT_ADMITTED,
             types.INVALID_USER,
             types.INVALID_IDEMPOTENCY_KEY,
             types.NOT_FOUND,

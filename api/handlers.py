@@ -8,10 +8,13 @@ import msgspec
 import trio
 
 from api import bulk_wire, wire
+from api.admission import Admission
+from api.api_keys import ADMIN, READ, WRITE
 from api.problem_types import AMOUNT_NOT_POSITIVE, NOT_READY
 from api.problems import (
     RETRY_AFTER_S,
     BadRequest,
+    NotAdmitted,
     Problem,
     TooManyCredits,
     UnsupportedMediaType,
@@ -25,6 +28,7 @@ from ledger_actors import (
     Micros,
     Reference,
     Submission,
+    UserId,
 )
 from ledger_actors.errors import LedgerError
 
@@ -35,6 +39,7 @@ PROBLEM: Final = ("Content-Type", "application/problem+json")
 LINES: Final = ("Content-Type", bulk_wire.NDJSON)
 NOT_KEPT: Final = ("Cache-Control", "no-store")
 CLOSE: Final = ("Connection", "close")
+"""The answer is the last one of its connection; HTTP/2 does not say it."""
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 
 
@@ -56,15 +61,48 @@ Reply = Callable[[Answer], object]
 class Handlers:
     """The endpoints. Each takes what the request says, undecoded, and always has an answer.
 
-    `user` is the path segment as it was sent, percent-encoded. The forms that do not wait are for
-    the fast lane, the others are built on them.
+    `user` is the path segment as it was sent, percent-encoded; `authorization` is the value of
+    that header, or None. The forms that do not wait are for the fast lane, the others are built on
+    them.
+
+    Attributes:
+        admission: who is let in.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, admission: Admission) -> None:
         self._ledger = ledger
+        self.admission = admission
+
+    def read_clock(self, now_s: float) -> None:
+        """Lets limits that depend on time know it.
+
+        Args:
+            now_s: of trio's clock. The lane tells it with each of its steps, the forms that wait
+                with each request.
+        """
+        self.admission.now = now_s
+        self._ledger.notice_stall(now_s)
+
+    def stranger(self, authorization: bytes | None) -> Answer | None:
+        """The answer to who has no API key where one is needed: nothing more is read of such a
+        request. None for everyone else."""
+        try:
+            self.admission.caller(authorization, READ | WRITE | ADMIN)
+        except NotAdmitted as error:
+            return answer_problem(error)
+        return None
+
+    def refused_operator(self, authorization: bytes | None) -> Answer | None:
+        """The answer to who may not see how the server does; None for who may."""
+        try:
+            self.admission.check_operator(authorization)
+        except NotAdmitted as error:
+            return answer_problem(error)
+        return None
 
     def add_nowait(
         self,
+        authorization: bytes | None,
         user: bytes,
         content_type: str | None,
         idempotency_keys: Sequence[str],
@@ -73,96 +111,131 @@ class Handlers:
     ) -> None:
         """`POST /users/{uid}/add`"""
         try:
+            uid = self._admitted(authorization, WRITE, user)
             key = wire.decode_idempotency_key(idempotency_keys) if idempotency_keys else None
-            request = Credit(wire.decode_user(user), *_add(content_type, body, key))
+            request = Credit(uid, *_add(content_type, body, key))
             self._ledger.submit(request, lambda submission: reply(_added(request, submission)))
-        except (LedgerError, BadRequest, UnsupportedMediaType) as error:
+        except (LedgerError, BadRequest, UnsupportedMediaType, NotAdmitted) as error:
             reply(answer_problem(error))
 
     async def add(
         self,
+        authorization: bytes | None,
         user: bytes,
         content_type: str | None,
         idempotency_keys: Sequence[str],
         body: bytes,
     ) -> Answer:
         """As `add_nowait`."""
-        return await _reply_of(partial(self.add_nowait, user, content_type, idempotency_keys, body))
+        self.read_clock(trio.current_time())
+        return await _reply_of(
+            partial(self.add_nowait, authorization, user, content_type, idempotency_keys, body)
+        )
 
     def bulk_nowait(
         self,
+        authorization: bytes | None,
         content_type: str | None,
         idempotency_keys: Sequence[str],
         body: bytes,
         reply: Reply,
     ) -> None:
         """`POST /v1/credits:batch`"""
+        admission = self.admission
         try:
+            caller = admission.caller(authorization, WRITE)
+            admission.check_waiting(caller)
             key = wire.decode_idempotency_key(idempotency_keys)
             decoded = bulk_wire.decode_bulk(content_type, key, body)
+            if admission.active:
+                decoded = admission.take_many(caller, decoded)
             requests = [one for one in decoded if not isinstance(one, Exception)]
             self._ledger.submit_bulk(requests, lambda bulk: reply(_credited(decoded, bulk)))
-        except (LedgerError, BadRequest, UnsupportedMediaType, TooManyCredits) as error:
+        except (
+            LedgerError,
+            BadRequest,
+            UnsupportedMediaType,
+            TooManyCredits,
+            NotAdmitted,
+        ) as error:
             reply(answer_problem(error))
 
     async def bulk(
-        self, content_type: str | None, idempotency_keys: Sequence[str], body: bytes
+        self,
+        authorization: bytes | None,
+        content_type: str | None,
+        idempotency_keys: Sequence[str],
+        body: bytes,
     ) -> Answer:
         """As `bulk_nowait`."""
-        return await _reply_of(partial(self.bulk_nowait, content_type, idempotency_keys, body))
+        self.read_clock(trio.current_time())
+        return await _reply_of(
+            partial(self.bulk_nowait, authorization, content_type, idempotency_keys, body)
+        )
 
-    def balance_nowait(self, user: bytes) -> Answer:
+    def balance_nowait(self, authorization: bytes | None, user: bytes) -> Answer:
         """`GET /users/{uid}/balance`
 
         Raises:
             trio.WouldBlock: the user's shard is being rebuilt.
         """
         try:
-            uid = wire.decode_user(user)
+            uid = self._admitted(authorization, READ, user)
             balance = self._ledger.balance_nowait(uid)
-        except (LedgerError, BadRequest) as error:
+        except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)
         return Answer(200, wire.encode_balance(uid, balance))
 
-    async def balance(self, user: bytes) -> Answer:
+    async def balance(self, authorization: bytes | None, user: bytes) -> Answer:
         """As `balance_nowait`, once the shard is there."""
-        return await self._waiting(user, partial(self.balance_nowait, user))
+        return await self._waiting(user, partial(self.balance_nowait, authorization, user))
 
-    def history_nowait(self, user: bytes, page: str | None) -> Answer:
+    def history_nowait(self, authorization: bytes | None, user: bytes, page: str | None) -> Answer:
         """`GET /users/{uid}/history?page=`
 
         Raises:
             trio.WouldBlock: the user's shard is being rebuilt.
         """
         try:
-            uid = wire.decode_user(user)
+            uid = self._admitted(authorization, READ, user)
             entries = self._ledger.history_nowait(uid, wire.decode_page(page))
-        except (LedgerError, BadRequest) as error:
+        except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)
         return Answer(200, wire.encode_history(entries))
 
-    async def history(self, user: bytes, page: str | None) -> Answer:
+    async def history(self, authorization: bytes | None, user: bytes, page: str | None) -> Answer:
         """As `history_nowait`, once the shard is there."""
-        return await self._waiting(user, partial(self.history_nowait, user, page))
+        return await self._waiting(user, partial(self.history_nowait, authorization, user, page))
 
-    async def request_status(self, user: bytes, key: bytes) -> Answer:
+    async def request_status(self, authorization: bytes | None, user: bytes, key: bytes) -> Answer:
         """`GET /v1/users/{uid}/requests/{key}`"""
-        return await self._waiting(user, partial(self._request_status_nowait, user, key))
+        return await self._waiting(
+            user, partial(self._request_status_nowait, authorization, user, key)
+        )
 
-    def _request_status_nowait(self, user: bytes, key: bytes) -> Answer:
+    def _request_status_nowait(
+        self, authorization: bytes | None, user: bytes, key: bytes
+    ) -> Answer:
         try:
-            uid, named = wire.decode_user(user), wire.decode_key_segment(key)
+            uid, named = self._admitted(authorization, READ, user), wire.decode_key_segment(key)
             status = self._ledger.request_status_nowait(uid, named)
-        except (LedgerError, BadRequest) as error:
+        except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)
         return Answer(200, wire.encode_request_status(uid, named, status), (JSON, NOT_KEPT))
 
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
         while True:
+            self.read_clock(trio.current_time())
             try:
                 return answer()
             except trio.WouldBlock:
                 await self._ledger.wait_rebuilt(wire.decode_user(user))
+
+    def _admitted(self, authorization: bytes | None, scope: int, segment: bytes) -> UserId:
+        """The user that a path segment names, once whoever asks is let in."""
+        if not self.admission.active:
+            return wire.decode_user(segment)
+        return self.admission.admit(authorization, scope, segment)
 
     def healthz(self) -> Answer:
         """`GET /healthz`: the process answers."""
@@ -170,6 +243,7 @@ class Handlers:
 
     def readyz(self) -> Answer:
         """`GET /readyz`: recovered, and the log can be written."""
+        self._ledger.notice_stall(trio.current_time())
         reason = self._ledger.not_ready
         if reason is not None:
             return answer_of(Problem(NOT_READY, reason, RETRY_AFTER_S))
@@ -188,7 +262,7 @@ def answer_of(problem: Problem) -> Answer:
     headers = [PROBLEM]
     if problem.retry_after_s is not None:
         headers.append(("Retry-After", str(problem.retry_after_s)))
-    return Answer(status, wire.encode_problem(problem), headers)
+    return Answer(status, wire.encode_problem(problem), [*headers, *problem.headers])
 
 
 def answer_problem(error: Exception) -> Answer:

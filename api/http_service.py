@@ -5,12 +5,14 @@ import resource
 import socket
 import ssl
 import sys
+from ipaddress import ip_address
 from typing import Final
 
 import structlog
 import trio
 from hypercorn.config import Config
 
+from api.admission import Admission
 from api.app import create_app
 from api.fast_lane import FastLane
 from api.handlers import Handlers
@@ -39,6 +41,11 @@ class Listener:
         self.socket = _listen(settings.host, settings.port)
 
     @property
+    def reached_from_elsewhere(self) -> bool:
+        """Whether the address is one that other machines may reach."""
+        return not ip_address(self.socket.getsockname()[0].partition("%")[0]).is_loopback
+
+    @property
     def url(self) -> str:
         host, port = self.socket.getsockname()[:2]
         scheme = "http" if self.tls is None else "https"
@@ -49,10 +56,14 @@ class Listener:
 
 
 async def serve_http(
-    ledger: Ledger, listener: Listener, settings: Settings, stop: trio.Event
+    ledger: Ledger,
+    admission: Admission,
+    listener: Listener,
+    settings: Settings,
+    stop: trio.Event,
 ) -> None:
     """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
-    handlers = Handlers(ledger)
+    handlers = Handlers(ledger, admission)
     app = create_app(
         handlers,
         body_bytes_max=settings.body_bytes_max,
@@ -60,7 +71,11 @@ async def serve_http(
         request_timeout_s=settings.request_timeout_s,
     )
     hypercorn = HypercornServer(
-        app, _hypercorn_config(settings), settings.request_timeout_s, listener.tls
+        app,
+        _hypercorn_config(settings),
+        settings.request_timeout_s,
+        listener.tls,
+        connections_max=settings.connections_max,
     )
     if settings.server == "hypercorn":
         await hypercorn.serve(listener.socket, stop)
@@ -129,10 +144,12 @@ def _family(host: str) -> socket.AddressFamily:
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_certificate is None and settings.tls_key is None:
+        if settings.tls_client_ca is not None:
+            raise StoreError("--tls-client-ca needs --tls-certificate and --tls-key")
         return None
     if settings.tls_certificate is None or settings.tls_key is None:
         raise StoreError("TLS needs both --tls-certificate and --tls-key")
-    return tls_context(settings.tls_certificate, settings.tls_key)
+    return tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
 
 
 def _allow_connections(connections_max: int) -> None:

@@ -31,7 +31,7 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from api.handlers import PROBLEM
-from api.problems import problem_of_status
+from api.problems import NO_ROOM, problem_of_status
 from api.resumed import Resumed
 from api.tls import TlsSocket, TlsStream
 from api.wire import encode_problem
@@ -59,15 +59,19 @@ class HypercornServer:
         config: Config,
         request_timeout_s: float,
         tls: ssl.SSLContext | None = None,
+        *,
+        connections_max: int,
     ) -> None:
         """
         Args:
+            connections_max: one more that `serve` accepts gets 503.
             request_timeout_s: how long the head of a request may take to arrive. Nor does an
                 answer take longer to be sent, or longer than `config.graceful_timeout`.
             tls: for the connections that `serve` accepts.
         """
         self.connections = 0
         self._tls = tls
+        self._connections_max = connections_max
         self._request_timeout_s = request_timeout_s
         self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")
         self._config = config
@@ -102,6 +106,10 @@ class HypercornServer:
     async def _accept(self, stream: trio.SocketStream) -> None:
         accepted = socket.socket(fileno=stream.socket.detach())
         accepted.setblocking(False)
+        if self.connections >= self._connections_max:
+            with accepted, suppress(OSError):
+                accepted.send(NO_ROOM)
+            return
         await self.take(accepted if self._tls is None else TlsSocket(accepted, self._tls), b"")
 
     async def _answer(self, stream: Resumed) -> None:

@@ -109,7 +109,7 @@ class LaneConnection:
 
     def readable(self) -> None:
         """Takes what the peer has sent, and begins what it asks for."""
-        size = RECEIVE_BYTES
+        size = self._lane.receive_bytes
         if self._expecting is not None:
             size = min(max(self._missing, size), RECEIVE_BODY_BYTES_MAX)
         try:
@@ -119,6 +119,7 @@ class LaneConnection:
         except OSError:
             self.close()
             return
+        self._lane.taken_bytes += len(received)
         if not received:
             self._end_of_input()
         elif self._expecting is not None:
@@ -203,10 +204,12 @@ class LaneConnection:
         self._socket.close()
 
     def encode(self, answer: Answer) -> bytes:
+        """The answer as it is sent. One that says so is the last."""
         body = answer.body
         if answer.headers is JSON_ONLY:
             lines = _JSON_LINE
         else:
+            self._ended = self._ended or CLOSE in answer.headers
             lines = b"".join(
                 b"%b: %b\r\n" % (name.lower().encode(), value.encode())
                 for name, value in answer.headers
@@ -252,6 +255,9 @@ class LaneConnection:
             if not self._begin(request, body):
                 self._leave(data[start:])
                 return
+            if self._ended:
+                self.end()
+                return
             start = body_end
         self.since = self._lane.now
 
@@ -266,7 +272,9 @@ class LaneConnection:
         body = data[: request.length]
         self._forget_body()
         self._begin(request, body)
-        if len(data) > request.length:
+        if self._ended:
+            self.end()
+        elif len(data) > request.length:
             self._take(data[request.length :])
         else:
             self.since = self._lane.now
@@ -280,18 +288,29 @@ class LaneConnection:
             self._slots.append(slot)
             if route is Route.ADD:
                 lane.handlers.add_nowait(
-                    request.user, request.content_type, request.idempotency_keys, body, slot.fill
+                    request.authorization,
+                    request.user,
+                    request.content_type,
+                    request.idempotency_keys,
+                    body,
+                    slot.fill,
                 )
             else:
                 lane.handlers.bulk_nowait(
-                    request.content_type, request.idempotency_keys, body, slot.fill
+                    request.authorization,
+                    request.content_type,
+                    request.idempotency_keys,
+                    body,
+                    slot.fill,
                 )
             return True
         try:
             if route is Route.BALANCE:
-                answer = lane.handlers.balance_nowait(request.user)
+                answer = lane.handlers.balance_nowait(request.authorization, request.user)
             elif route is Route.HISTORY:
-                answer = lane.handlers.history_nowait(request.user, request.page)
+                answer = lane.handlers.history_nowait(
+                    request.authorization, request.user, request.page
+                )
             elif route is Route.HEALTHZ:
                 answer = lane.handlers.healthz()
             else:
@@ -316,6 +335,11 @@ class LaneConnection:
             self._lane.note_dirty(self)
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
+        stranger = self._lane.handlers.stranger(request.authorization)
+        if stranger is not None:
+            self._answer(stranger)
+            self.end()
+            return
         if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
             full = Problem(OVERLOADED, "too many bodies are under way", RETRY_AFTER_S)
             self._answer(answer_of(full))

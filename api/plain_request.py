@@ -32,12 +32,13 @@ _LENGTH_DIGITS_MAX: Final = 9
 
 # What a header is to the reader. Plain numbers: looking up a member of an enum takes as long as
 # all else that is done for a header.
-_HOST, _LENGTH, _TYPE, _KEY, _CONNECTION, _UNUSUAL, _OTHER = range(7)
+_HOST, _LENGTH, _TYPE, _KEY, _AUTHORIZATION, _CONNECTION, _UNUSUAL, _OTHER = range(8)
 _HEADERS: Final = {
     b"host": _HOST,
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
     b"idempotency-key": _KEY,
+    b"authorization": _AUTHORIZATION,
     b"connection": _CONNECTION,
     b"transfer-encoding": _UNUSUAL,
     b"content-encoding": _UNUSUAL,
@@ -67,6 +68,7 @@ class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     idempotency_keys: Sequence[str] = ()
     length: int = 0
     """Bytes of the body."""
+    authorization: bytes | None = None
 
 
 def may_become_plain(received: bytes) -> bool:
@@ -118,15 +120,26 @@ class HeadReader:
             if known.length is None or not (add or bulk):
                 return None
             return PlainRequest(
-                Route.ADD if add else Route.BULK, user, None, known.content_type, keys, known.length
+                Route.ADD if add else Route.BULK,
+                user,
+                None,
+                known.content_type,
+                keys,
+                known.length,
+                known.authorization,
             )
         if add or bulk or known.has_length or keys:
             return None
         if balance:
-            return PlainRequest(Route.BALANCE, user)
+            return PlainRequest(Route.BALANCE, user, authorization=known.authorization)
         if user is None:
             return PlainRequest(Route.HEALTHZ if healthz else Route.READYZ)
-        return PlainRequest(Route.HISTORY, user, None if page is None else page.decode())
+        return PlainRequest(
+            Route.HISTORY,
+            user,
+            None if page is None else page.decode(),
+            authorization=known.authorization,
+        )
 
     def _read_lines(self, lines: bytes) -> "_HeaderLines | None":
         if lines in self._known:
@@ -160,6 +173,7 @@ class _HeaderLines:
         self.length: int | None = None
         self.content_type: str | None = None
         self.keys: tuple[str, ...] = ()
+        self.authorization: bytes | None = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         header = _HEADERS.get(name.lower(), _OTHER)
@@ -175,6 +189,9 @@ class _HeaderLines:
             self.keys = (*self.keys, value.decode("latin-1"))
         elif header == _TYPE and self.content_type is None:
             self.content_type = value.strip(b" ").decode("latin-1")
+        elif header == _AUTHORIZATION:
+            if self.authorization is None:
+                self.authorization = value
         elif header != _OTHER and (header != _CONNECTION or value.lower() != b"keep-alive"):
             self.plain = False
 

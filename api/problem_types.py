@@ -93,6 +93,29 @@ IDEMPOTENCY_KEY_REUSED: Final = ProblemType(
     f"A key is never forgotten, so it can never name a second request. {NOTHING_CHANGED}",
     "Use a new key for a new transaction. If this was meant as a retry, send what was sent first.",
 )
+UNAUTHENTICATED: Final = ProblemType(
+    "unauthenticated",
+    401,
+    "An API key is needed",
+    "None was sent, or one that is not known: it may have been revoked, or have expired. The "
+    f"connection is closed. {NOTHING_CHANGED}",
+    "Send Authorization: Bearer, and a key that `bitburst keys create` has made.",
+)
+FORBIDDEN: Final = ProblemType(
+    "forbidden",
+    403,
+    "The API key is not good for this",
+    f"It has not the scope, or is for users of another prefix. {NOTHING_CHANGED}",
+    "Use another key.",
+)
+THROTTLED: Final = ProblemType(
+    "throttled",
+    429,
+    "Too much was asked for lately",
+    "The rate of the API key, or of the user, is used up. RateLimit and RateLimit-Policy say "
+    f"which. {NOTHING_CHANGED}",
+    SAME_AGAIN,
+)
 NOT_FOUND: Final = ProblemType(
     "not-found", 404, "There is nothing at this path", "No endpoint has this path.", "Look below."
 )
@@ -226,6 +249,9 @@ PROBLEM_TYPES: Final = (
     INVALID_REFERENCE,
     BALANCE_LIMIT_REACHED,
     IDEMPOTENCY_KEY_REUSED,
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    THROTTLED,
     NOT_FOUND,
     REQUEST_TIMEOUT,
     BODY_TOO_LARGE,

@@ -6,6 +6,7 @@ import structlog
 
 from api import problem_types as types
 from api.problem_types import ProblemType
+from api.token_bucket import Wait
 from ledger_actors.errors import (
     AmountNotPositive,
     BalanceLimitReached,
@@ -24,6 +25,10 @@ from ledger_actors.errors import (
 )
 
 RETRY_AFTER_S: Final = 1
+NO_ROOM: Final = (
+    b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+)
+"""For a connection that is one too many, before anything is read of it."""
 
 events = structlog.stdlib.get_logger("bitburst")
 
@@ -46,6 +51,40 @@ class TooManyCredits(Exception):
         super().__init__(f"at most {credits_max} credits are taken in one request")
 
 
+class NotAdmitted(Exception):
+    """Whoever asks may not have this, or not now. Nothing was looked at or changed."""
+
+
+class Unauthenticated(NotAdmitted):
+    """No API key was sent, or none that is known."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
+        """Of RFC 6750, 3."""
+
+
+class Forbidden(NotAdmitted):
+    """The API key is known, and not good for this."""
+
+
+class Throttled(NotAdmitted):
+    """Too much was asked for lately."""
+
+    def __init__(self, policy: str, wait: Wait) -> None:
+        super().__init__(f"too many requests of this {policy}; try again in {wait.seconds} s")
+        self.policy = policy
+        self.wait = wait
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The fields of draft-ietf-httpapi-ratelimit-headers-10."""
+        return (
+            ("RateLimit-Policy", f'"{self.policy}";{self.wait.policy}'),
+            ("RateLimit", f'"{self.policy}";{self.wait.state}'),
+        )
+
+
 class Problem(NamedTuple):
     """An answer that is not a success."""
 
@@ -53,6 +92,7 @@ class Problem(NamedTuple):
     detail: str
     """What is wrong with this request, and what is accepted."""
     retry_after_s: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 _TYPES: Final = {
@@ -66,6 +106,9 @@ _TYPES: Final = {
     InvalidReference: types.INVALID_REFERENCE,
     BalanceLimitReached: types.BALANCE_LIMIT_REACHED,
     IdempotencyKeyReused: types.IDEMPOTENCY_KEY_REUSED,
+    Unauthenticated: types.UNAUTHENTICATED,
+    Forbidden: types.FORBIDDEN,
+    Throttled: types.THROTTLED,
     CorruptStore: types.DAMAGED_STORE,
     Overloaded: types.OVERLOADED,
     Recovering: types.RECOVERING,
@@ -86,6 +129,12 @@ def problem_of(error: Exception) -> Problem:
         # Where the store is damaged is for the operator, who has it from the log.
         events.error("the store is damaged", reason=str(error))
         return Problem(type_, "what is stored of this user cannot be trusted")
+    if isinstance(error, Unauthenticated):
+        # What else has come, or is to come, of a stranger is not looked at.
+        headers = (("WWW-Authenticate", error.challenge), ("Connection", "close"))
+        return Problem(type_, str(error), headers=headers)
+    if isinstance(error, Throttled):
+        return Problem(type_, str(error), error.wait.seconds, error.headers)
     return Problem(type_, str(error), RETRY_AFTER_S if type_.status == 503 else None)
 
 

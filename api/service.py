@@ -10,7 +10,9 @@ from typing import Final
 import structlog
 import trio
 
+from api.admission import Admission
 from api.http_service import Listener, serve_http
+from api.reload import CurrentKeys, Reread, keep_current, reload_on_signal
 from api.settings import Settings
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
@@ -20,6 +22,7 @@ from ledger_actors.ledger import Ledger
 from ledger_actors.snapshotting import SnapshotTaken, keep_snapshots
 from persistence.backup_mark import read_mark
 from persistence.data_directory import DataDirectory, locked, open_or_create
+from persistence.errors import StoreError
 from persistence.mapped_memory import keep_mapping_small
 from persistence.migration import migrate
 from persistence.recovery import check_joined
@@ -35,8 +38,11 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 events = structlog.stdlib.get_logger("bitburst")
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, reread: Reread) -> None:
     """Serves until SIGTERM or SIGINT; then finishes what is in flight, and returns.
+
+    Args:
+        reread: reads the settings again, at SIGHUP.
 
     Raises:
         StoreError: the address or the data directory cannot be used.
@@ -47,6 +53,9 @@ async def serve(settings: Settings) -> None:
         listener = stack.enter_context(closing(Listener(settings)))
         stack.enter_context(locked(settings.data_dir))
         migrate(settings.data_dir, _on_migration)
+        admission = Admission()
+        keys = CurrentKeys(settings.keys_path, admission, settings.rates)
+        _check_exposure(listener, admission, settings)
         directory = open_or_create(settings.data_dir, settings.shards)
         snapshots = open_snapshot_view(directory.snapshot)
         stack.callback(snapshots.close)
@@ -58,19 +67,38 @@ async def serve(settings: Settings) -> None:
             ledger = Ledger(
                 log, snapshots, SystemClock(), directory.shards, settings.limits, _on_restart
             )
+            if not admission.needs_keys:
+                events.warning("there are no API keys: anyone who reaches the server may ask")
             events.info(
                 "listening",
                 url=listener.url,
                 data_dir=str(settings.data_dir.absolute()),
                 shards=directory.shards,
             )
-            await _run(settings, listener, ledger, log, snapshots, snapshotter)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(reload_on_signal, settings, reread, keys)
+                nursery.start_soon(keep_current, keys, admission)
+                await _run(settings, listener, admission, ledger, log, snapshots, snapshotter)
+                nursery.cancel_scope.cancel()
     events.info("stopped")
+
+
+def _check_exposure(listener: Listener, admission: Admission, settings: Settings) -> None:
+    """
+    Raises:
+        StoreError: others than this machine could credit and read, and nobody has allowed that.
+    """
+    if listener.reached_from_elsewhere and not (admission.needs_keys or settings.allow_anonymous):
+        raise StoreError(
+            f"without API keys the server listens on loopback only, not on {settings.host}: "
+            "make a key (bitburst keys create), or say --allow-anonymous"
+        )
 
 
 async def _run(
     settings: Settings,
     listener: Listener,
+    admission: Admission,
     ledger: Ledger,
     log: LmdbWriteAheadLog,
     snapshots: SnapshotView,
@@ -79,7 +107,7 @@ async def _run(
     async with trio.open_nursery() as services:
         stop = trio.Event()
         await services.start(_stop_on_signal, stop)
-        services.start_soon(serve_http, ledger, listener, settings, stop)
+        services.start_soon(serve_http, ledger, admission, listener, settings, stop)
         await _run_ledger(ledger, log, snapshots, snapshotter, settings)
         services.cancel_scope.cancel()
 

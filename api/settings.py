@@ -8,6 +8,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from api.admission import Rates
+from api.api_keys import FILE_NAME as KEYS_FILE_NAME
+from api.token_bucket import RATE_MAX, Rate
 from ledger_actors.ledger import Limits
 from ledger_actors.snapshotting import SnapshotPolicy
 from persistence.data_directory import SHARDS_DEFAULT
@@ -18,8 +21,8 @@ ENVIRONMENT_PREFIX: Final = "BITBURST_"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _setting(default: Any, kind: Any, explained: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": explained})
+def _setting(default: Any, kind: Any, explained: str, *, reloaded: bool = False) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": explained, "reloaded": reloaded})
 
 
 class _Seconds(click.FloatRange):
@@ -40,6 +43,7 @@ class _Seconds(click.FloatRange):
 
 
 _positive = click.IntRange(min=1)
+_rate = click.FloatRange(min=0, max=RATE_MAX)
 _seconds = _Seconds()
 
 
@@ -61,6 +65,37 @@ class Settings:
     )
     tls_key: Path | None = _setting(
         None, click.Path(path_type=Path, exists=True, dir_okay=False), "PEM file with its key."
+    )
+    tls_client_ca: Path | None = _setting(
+        None,
+        click.Path(path_type=Path, exists=True, dir_okay=False),
+        "PEM file of authorities; with it, callers must have a certificate of one of them.",
+    )
+    allow_anonymous: bool = _setting(
+        False, bool, "Listen on other addresses than loopback although there are no API keys."
+    )
+    keys_file: Path | None = _setting(
+        None,
+        click.Path(path_type=Path, dir_okay=False),
+        f"Where the API keys are; {KEYS_FILE_NAME} in the data directory if it is not said.",
+    )
+    key_rate: float = _setting(
+        0.0,
+        _rate,
+        "Requests, or credits of a bulk, a second for each API key; more get 429. 0: no limit.",
+        reloaded=True,
+    )
+    key_burst: int | None = _setting(
+        None, _positive, "How many of them may come at once; those of a second.", reloaded=True
+    )
+    user_rate: float = _setting(
+        0.0,
+        _rate,
+        "Requests, or credits of a bulk, a second that are about one user. 0: no limit.",
+        reloaded=True,
+    )
+    user_burst: int | None = _setting(
+        None, _positive, "How many of them may come at once; those of a second.", reloaded=True
     )
     data_dir: Path = _setting(
         Path("data"), click.Path(path_type=Path, file_okay=False), "Where log and snapshots are."
@@ -94,6 +129,11 @@ class Settings:
         _seconds,
         "Seconds between probes of a log that refused a write.",
     )
+    commit_s_max: float = _setting(
+        Limits().commit_s_max,
+        _seconds,
+        "Seconds that a commit may take; until a longer one has ended, credits are refused (503).",
+    )
     body_bytes_max: int = _setting(65_536, _positive, "Largest request body; more gets 413.")
     bulk_bytes_max: int = _setting(
         8 * 1024 * 1024, _positive, "Largest body of a bulk request; more gets 413."
@@ -113,7 +153,10 @@ class Settings:
         10.0, _seconds, "Seconds that requests in flight have to finish at shutdown."
     )
     log_level: str = _setting(
-        "info", click.Choice(["debug", "info", "warning", "error"]), "Least level that is logged."
+        "info",
+        click.Choice(["debug", "info", "warning", "error"]),
+        "Least level that is logged.",
+        reloaded=True,
     )
     log_format: str = _setting(
         "auto",
@@ -123,11 +166,29 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.inbox_limit, self.unfolded_entries_max, self.probe_interval_s)
+        return Limits(
+            self.inbox_limit, self.unfolded_entries_max, self.probe_interval_s, self.commit_s_max
+        )
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(
+            Rate.of(self.key_rate, self.key_burst) if self.key_rate else None,
+            Rate.of(self.user_rate, self.user_burst) if self.user_rate else None,
+        )
+
+    @property
+    def keys_path(self) -> Path:
+        return self.keys_file or self.data_dir / KEYS_FILE_NAME
 
     @property
     def snapshot_policy(self) -> SnapshotPolicy:
         return SnapshotPolicy(self.snapshot_entries, self.snapshot_interval_s)
+
+
+FLAGS: Final = frozenset(one.name for one in fields(Settings) if one.metadata["kind"] is bool)
+RELOADED: Final = frozenset(one.name for one in fields(Settings) if one.metadata["reloaded"])
+"""Settings that a server takes anew when it is told to (SIGHUP)."""
 
 
 def setting_options(*names: str) -> Callable[[Command], Command]:
@@ -141,6 +202,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
                 "--" + one.name.replace("_", "-"),
                 default=one.default,
                 type=one.metadata["kind"],
+                is_flag=one.metadata["kind"] is bool,
                 envvar=ENVIRONMENT_PREFIX + one.name.upper(),
                 show_envvar=True,
                 show_default=one.default is not None,
@@ -165,7 +227,9 @@ def defaults_from_file(values: Mapping[str, Any]) -> dict[str, Any]:
             f"no such setting: {', '.join(unknown)}. Settings are {', '.join(sorted(known))}."
         )
     for name, value in found.items():
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
+        if not isinstance(value, str | int | float) or isinstance(value, bool) != (name in FLAGS):
+            if name in FLAGS:
+                raise click.UsageError(f"{name} must be true or false, not {value!r}")
             raise click.UsageError(f"{name} must be a string or a number, not {value!r}")
     # As text, a value is read as that of a flag is.
     return {name: str(value) for name, value in found.items()}

@@ -9,8 +9,11 @@ import trio
 from persistence.errors import StoreError
 
 
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def tls_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
     """What a server with this certificate and key needs, for HTTP/1.1 and HTTP/2.
+
+    Args:
+        client_ca: authorities, of one of which callers must have a certificate.
 
     Raises:
         StoreError: they cannot be read, or do not belong together.
@@ -22,6 +25,12 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise StoreError(f"cannot use {certificate} and {key} for TLS: {error}") from None
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise StoreError(f"cannot use {client_ca} as authorities: {error}") from None
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

@@ -56,7 +56,7 @@ def encode_problem(problem: Problem) -> bytes:
     `Message` is an extension member, and says what `detail` says: callers of the service that this
     one replaces read it in every answer.
     """
-    type_, detail, _ = problem
+    type_, detail = problem.type, problem.detail
     return _encode(
         {
             "type": type_.uri,

@@ -16,6 +16,9 @@ class GroupCommit:
 
     While an append is in flight, the next gathers; no timer is needed. A shard that raises is
     restarted beside it, and left out until then.
+
+    Attributes:
+        appending_since_s: when the append in flight began, by trio's clock; None while none is.
     """
 
     def __init__(self, log: WriteAheadLog, clock: Clock, readiness: Readiness) -> None:
@@ -26,6 +29,7 @@ class GroupCommit:
         self._idle = trio.lowlevel.ParkingLot()
         self._restarting = 0
         self._closing = False
+        self.appending_since_s: float | None = None
 
     def schedule(self, shard: Shard) -> None:
         """Takes the shard along with the next append."""
@@ -72,6 +76,7 @@ class GroupCommit:
         if not batches:
             await trio.lowlevel.checkpoint()
             return
+        self.appending_since_s = trio.current_time()
         try:
             position = await self._log.append(batches)
         except LogFailed as error:
@@ -95,6 +100,8 @@ class GroupCommit:
                     shard.commit(position)
                 except Exception as defect:
                     self._restart(shard, defect, restarts)
+        finally:
+            self.appending_since_s = None
 
     def _restart(self, shard: Shard, defect: Exception, restarts: trio.Nursery) -> None:
         shard.crash(defect)

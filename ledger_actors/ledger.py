@@ -23,6 +23,7 @@ from ledger_actors.shard import Shard, ShardStatistics
 
 ENTRIES_PER_FORGETTING_STEP: Final = 1_000
 BEHIND: Final = "snapshots are far behind the log; try again in a moment"
+STALLED: Final = "the disk takes too long; nothing was recorded, try again in a moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Limits:
     """Entries in memory that no snapshot has; one more is refused as `Overloaded`."""
     probe_interval_s: float = 1.0
     """How often a log that refused a write is probed."""
+    commit_s_max: float = 1.0
+    """How long a commit may take; until a longer one has ended, credits are `Overloaded`."""
 
 
 class Ledger:
@@ -61,6 +64,8 @@ class Ledger:
         self._group_commit = GroupCommit(log, clock, self._readiness)
         self._shards: Sequence[Shard] = ()
         self._overfull = False
+        self._refusal: str | None = None
+        """Why credits are refused before they reach a shard."""
         self._closing = False
 
     @property
@@ -68,9 +73,7 @@ class Ledger:
         """Why credits would be refused now; None when they would be taken."""
         if self._closing:
             return "the ledger is shutting down"
-        if self._overfull:
-            return BEHIND
-        return self._readiness.reason
+        return self._refusal or self._readiness.reason
 
     def submit(
         self,
@@ -86,8 +89,8 @@ class Ledger:
             Unavailable: it was not handed over, and will not count.
         """
         shard = self._owner(request.user)
-        if self._overfull:
-            raise Overloaded(BEHIND)
+        if self._refusal is not None:
+            raise Overloaded(self._refusal)
         submission = Submission((request,), on_settled)
         shard.submit(submission)
         return submission
@@ -107,8 +110,8 @@ class Ledger:
         """
         if not self._shards:
             raise self._absent()
-        if self._overfull:
-            raise Overloaded(BEHIND)
+        if self._refusal is not None:
+            raise Overloaded(self._refusal)
         bulk = Bulk(requests, self._shard_count, on_settled)
         for number, part in bulk.parts.items():
             try:
@@ -206,6 +209,20 @@ class Ledger:
     def notice_backlog(self) -> None:
         """Refuses credits while more entries are in no snapshot than memory is meant to hold."""
         self._overfull = self.unfolded_entries >= self._limits.unfolded_entries
+        self._refusal = BEHIND if self._overfull else None
+
+    def notice_stall(self, now_s: float) -> None:
+        """Refuses credits while a commit takes longer than it may: who asks now would wait at
+        least as long, and so would everyone behind.
+
+        Args:
+            now_s: the time of trio's clock. Whoever has it at hand calls this, often.
+        """
+        since_s = self._group_commit.appending_since_s
+        if since_s is not None and now_s - since_s > self._limits.commit_s_max:
+            self._refusal = self._refusal or STALLED
+        elif self._refusal is STALLED:
+            self._refusal = BEHIND if self._overfull else None
 
     async def recover(
         self, progress: Callable[[LogPosition], None] = lambda position: None

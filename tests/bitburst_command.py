@@ -39,3 +39,17 @@ def bitburst(*arguments: str | Path, environment: Mapping[str, str] | None = Non
 def logged(data_dir: Path) -> list[Any]:
     """The entries that the store's log holds, oldest first."""
     return bitburst("log", "--json", "--data-dir", data_dir).json
+
+
+def make_key(keys_file: Path, *flags: str) -> str:
+    """A new API key in that file, with `--scope` and what else the flags say."""
+    made = bitburst("keys", "create", *flags, "--json", "--keys-file", keys_file)
+    assert made.status == 0, made.complaint
+    key = made.json[0]["key"]
+    assert isinstance(key, str)
+    return key
+
+
+def key_id(key: str) -> str:
+    """The part of a key that lists and logs show."""
+    return key.split("_")[1]

@@ -12,6 +12,7 @@ from bench.comparison.contest import Told
 from bench.comparison.figure import Figure, Results
 from bench.comparison.growth_contest import compare_growth
 from bench.comparison.latency_contest import compare_latency
+from bench.comparison.overload_contest import compare_overload
 from bench.comparison.requests_contest import compare_adds, compare_reads
 from bench.comparison.setting import Chosen, Setting
 from bench.comparison.stage import Stage
@@ -25,6 +26,7 @@ CONTESTS: Final[tuple[tuple[frozenset[Chosen], Contest], ...]] = (
     (frozenset({Chosen.BALANCE, Chosen.HISTORY, Chosen.MIX}), compare_reads),
     (frozenset({Chosen.BULK}), compare_bulk),
     (frozenset({Chosen.LATENCY}), compare_latency),
+    (frozenset({Chosen.OVERLOAD}), compare_overload),
     (frozenset({Chosen.CONNECTIONS}), compare_connections),
     (frozenset({Chosen.GROWTH}), compare_growth),
 )

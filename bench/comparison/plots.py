@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import FuncFormatter
 
 from bench.comparison.figure import Figure, FigureName, Results
+from bench.comparison.overload_contest import offered_share
 from bench.comparison.targets import (
     BITBURST,
     DISK,
@@ -42,6 +43,7 @@ def plots(results: Results) -> list[tuple[str, str]]:
         ("Requests", _plot_rates(results, frozenset({"requests/s", "inserts/s"}))),
         ("Bulk", _plot_rates(results, frozenset({"credits/s", "rows/s"}))),
         ("Latency on schedule", _plot_latencies(results)),
+        ("Adds offered and accepted", _plot_overload(results)),
         ("Adds by number of users in the store", _plot_growth(results)),
     ]
     return [(title, svg) for title, svg in found if svg is not None]
@@ -110,6 +112,32 @@ def _median_latencies(figure: Figure) -> list[float]:
     known = [sample.latency for sample in figure.samples if sample.latency is not None]
     sorted_by_rank = [sorted(getattr(one, rank) for one in known) for rank in LATENCIES]
     return [values[len(values) // 2] for values in sorted_by_rank]
+
+
+def _plot_overload(results: Results) -> str | None:
+    shares = {offered_share(name): figure for name, figure in results.figures.items()}
+    points = sorted((share, figure) for share, figure in shares.items() if share is not None)
+    if len(points) < 2:
+        return None
+    picture, axes = _picture(10)
+    offered = [share for share, _ in points]
+    spreads = [figure.spread for _, figure in points]
+    axes.plot(offered, [one.median for one in spreads], marker="o", color=COLOURS[BITBURST])
+    axes.vlines(offered, [one.least for one in spreads], [one.most for one in spreads], "black")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("adds offered, in times of the most that is accepted")
+    axes.set_ylabel("adds accepted a second")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    times = axes.twinx()
+    late = [_median_latencies(figure) for _, figure in points]
+    for rank, style in ((0, ":"), (2, "--")):
+        line = [latencies[rank] for latencies in late]
+        label = f"{LATENCIES[rank].removesuffix('_ms')} of those accepted, since they were sent"
+        times.plot(offered, line, style, marker="o", color=COLOURS[DISK], label=label)
+    times.set_ylim(bottom=0)
+    times.set_ylabel("ms")
+    times.legend(frameon=False, fontsize=8, loc="lower right")
+    return _svg(picture)
 
 
 def _plot_growth(results: Results) -> str | None:

@@ -19,6 +19,7 @@ class Chosen(StrEnum):
     LATENCY = "latency"
     GROWTH = "growth"
     CONNECTIONS = "connections"
+    OVERLOAD = "overload"
 
 
 class PeerChoice(StrEnum):

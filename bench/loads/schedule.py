@@ -28,22 +28,27 @@ class Schedule:
     let in (coordinated omission).
     """
 
-    def __init__(self, due_ns: Sequence[int], connections: int) -> None:
+    def __init__(
+        self, due_ns: Sequence[int], connections: int, patience_ns: int | None = None
+    ) -> None:
         """
         Args:
             due_ns: ascending.
+            patience_ns: what finds no free connection for so long is abandoned, and never sent.
         """
         self._due_ns = due_ns
         self._next = 0
+        self._patience_ns = patience_ns
         self._free = deque(range(connections))
-        self._under_way: dict[int, int] = {}
-        """When the request on a connection was due."""
+        self._under_way: dict[int, tuple[int, int]] = {}
+        """When the request on a connection was due, and when it was sent."""
         self.dues_ns = array("q")
         self.latencies_ns = array("q")
         """In order of the answers; `dues_ns` says from when. What was given up is among them."""
         self.sent_late_ns = array("q")
         self.answers = 0
         self.unanswered = 0
+        self.abandoned = 0
 
     @property
     def finished(self) -> bool:
@@ -58,28 +63,32 @@ class Schedule:
 
     def send(self, now_ns: int) -> list[int]:
         """The connections that must send a request now; each is taken until `answered`."""
+        self._abandon(now_ns)
         taken = []
         while (due_ns := self.next_due_ns) is not None and due_ns <= now_ns:
             connection = self._free.popleft()
-            self._under_way[connection] = due_ns
+            self._under_way[connection] = (due_ns, now_ns)
             self.sent_late_ns.append(now_ns - due_ns)
             self._next += 1
             taken.append(connection)
         return taken
 
-    def answered(self, connection: int, now_ns: int) -> None:
-        """Notes the answer on a connection; it is free again."""
-        self._record(self._under_way.pop(connection), now_ns)
+    def answered(self, connection: int, now_ns: int) -> int:
+        """Notes the answer on a connection, which is free again; returns how long the server had
+        the request, in nanoseconds."""
+        due_ns, sent_ns = self._under_way.pop(connection)
+        self._record(due_ns, now_ns)
         self._free.append(connection)
         self.answers += 1
+        return now_ns - sent_ns
 
     def lost(self, connection: int, now_ns: int) -> None:
         """Notes that a connection is of no use any more, with what was under way on it."""
-        due_ns = self._under_way.pop(connection, None)
-        if due_ns is None:
+        under_way = self._under_way.pop(connection, None)
+        if under_way is None:
             self._free.remove(connection)
         else:
-            self._record(due_ns, now_ns)
+            self._record(under_way[0], now_ns)
             self.unanswered += 1
 
     def give_up(self, now_ns: int) -> None:
@@ -92,6 +101,14 @@ class Schedule:
                 self._record(self._due_ns[self._next], now_ns)
             self.unanswered += 1
             self._next += 1
+
+    def _abandon(self, now_ns: int) -> None:
+        if self._patience_ns is None:
+            return
+        latest_ns = now_ns - self._patience_ns
+        while self._next < len(self._due_ns) and self._due_ns[self._next] < latest_ns:
+            self._next += 1
+            self.abandoned += 1
 
     def _record(self, due_ns: int, now_ns: int) -> None:
         self.dues_ns.append(due_ns)

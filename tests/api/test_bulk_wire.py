@@ -235,3 +235,28 @@ def test_decimals_are_exact() -> None:
     body = b'[{"user":"a","amount":9223372036854.775807},{"user":"a","amount":0.000001}]'
     amounts = [getattr(one, "amount", None) for one in decode_bulk(None, None, body)]
     assert amounts == [2**63 - 1, 1]
+
+
+NOTHING_BUT_PIECES = [
+    ("json", b"[" + b"0," * 300_000 + b"0]"),
+    ("json", b"[[" + b"{}," * 300_000 + b"{}]]"),
+    ("ndjson", b"[" + b"{}," * 300_000 + b"{}]\n"),
+    ("ndjson", b"0\n" * 300_000),
+    ("msgpack", b"\x91\xdd" + (300_000).to_bytes(4) + b"\x80" * 300_000),
+    ("msgpack", b"\x91\xdd" + (300_000).to_bytes(4) + b"\x90" * 300_000),
+]
+
+
+@pytest.mark.parametrize(("format_", "body"), NOTHING_BUT_PIECES)
+def test_a_body_that_would_take_far_more_than_it_brings_is_not_read(
+    format_: str, body: bytes
+) -> None:
+    with pytest.raises(TooManyCredits):
+        decode_bulk(CONTENT_TYPES[format_], None, body)
+
+
+def test_as_many_credits_as_may_be_are_read_one_by_one_however_they_are_laid_out() -> None:
+    credit = {"user": "ann", "amount": 1, "idempotency_key": "k", "reference": "{[,"}
+    credits_ = [*([credit] * (CREDITS_MAX - 1)), {"user": "ann", "amount": 0}]
+    body = json.dumps(credits_, indent=1).encode()
+    assert len(decode_bulk(CONTENT_TYPES["json"], None, body)) == CREDITS_MAX

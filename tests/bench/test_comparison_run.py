@@ -73,6 +73,18 @@ def test_latency_growth_and_connections_are_measured(tmp_path: Path) -> None:
     assert report["wrong_credits"] == 0
 
 
+def test_what_is_accepted_of_too_much_is_measured_and_drawn(tmp_path: Path) -> None:
+    _, report = run(tmp_path, "overload", "--open-connections", "30")
+
+    figures = measured(report)
+    accepted = [what for peer, what in figures if what.endswith("the peak offered")]
+    assert len(accepted) == 10
+    assert (BITBURST, "adds accepted, most") in figures
+    assert sum(one["errors"] for one in report["figures"]) == 0
+    assert report["wrong_credits"] == 0
+    assert "Adds offered and accepted" in (tmp_path / "report" / "index.html").read_text()
+
+
 @pytest.mark.skipif(not installed(), reason="PostgreSQL or a package of extra `peers` is missing")
 def test_the_peer_on_postgres_answers_all_loads(tmp_path: Path) -> None:
     loads = "add,keyed,balance,history,mix"

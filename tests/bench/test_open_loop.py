@@ -113,3 +113,24 @@ def test_arrivals_are_those_of_callers_who_know_nothing_of_each_other() -> None:
 
 def test_the_same_seed_gives_the_same_arrivals() -> None:
     assert arrivals(500.0, 1.0, seed=7) == arrivals(500.0, 1.0, seed=7)
+
+
+def test_callers_who_find_no_connection_for_too_long_give_up() -> None:
+    schedule = Schedule([0, 1 * MS, 2 * MS, 50 * MS], connections=1, patience_ns=20 * MS)
+    (only,) = schedule.send(0)
+    assert schedule.send(15 * MS) == []
+    schedule.answered(only, 40 * MS)
+    assert schedule.send(40 * MS) == []
+    assert schedule.abandoned == 2
+    assert schedule.send(50 * MS) == [only]
+    schedule.answered(only, 51 * MS)
+    assert (schedule.answers, schedule.finished) == (2, True)
+
+
+def test_how_long_the_server_had_a_request_does_not_count_the_wait_before() -> None:
+    schedule = Schedule([0, 0], connections=1)
+    (only,) = schedule.send(0)
+    assert schedule.answered(only, 10 * MS) == 10 * MS
+    schedule.send(10 * MS)
+    assert schedule.answered(only, 13 * MS) == 3 * MS
+    assert list(schedule.latencies_ns) == [10 * MS, 13 * MS]

@@ -26,6 +26,7 @@ HEADERS = (
     "idempotent-replayed",
     "retry-after",
     "transfer-encoding",
+    "www-authenticate",
 )
 """Those that an answer is compared by."""
 _TIMESTAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -117,8 +118,13 @@ def not_allowed(*methods: str) -> Expected:
 class Agreement:
     """The servers, one of each kind, each on a data directory of its own."""
 
-    def __init__(self, servers: Mapping[str, ServerProcess]) -> None:
+    def __init__(self, servers: Mapping[str, ServerProcess], *probe_headers: bytes) -> None:
+        """
+        Args:
+            probe_headers: of the request that shows that a connection is still good.
+        """
         self._servers = servers
+        self._probe = get_balance("nobody", *probe_headers)
 
     def on(
         self,
@@ -134,7 +140,7 @@ class Agreement:
             ended: half-close the connection behind the pieces; then the server closes it.
         """
         seen = [
-            (kind, _checked(server, pieces, gives, closed, ended))
+            (kind, _checked(server, pieces, gives, closed, ended, self._probe))
             for kind, server in self._servers.items()
         ]
         for kind, answers in seen[1:]:
@@ -151,6 +157,7 @@ def _checked(
     gives: Sequence[Expected],
     closed: bool,
     ended: bool,
+    probe: bytes,
 ) -> list[Reply | None]:
     answers = []
     with Conversation(server.url) as conversation:
@@ -164,7 +171,7 @@ def _checked(
         if closed or ended:
             assert conversation.receive() is None
         else:
-            conversation.send(get_balance("nobody"))
+            conversation.send(probe)
             balance("nobody", "0.000000").check(comparable(conversation.receive()))
     return answers
 

@@ -345,3 +345,12 @@ def test_a_damaged_account_is_never_served_and_the_others_are(store: Path) -> No
         assert refused[0].message == "what is stored of this user cannot be trusted"
         server.wait_for_event("the store is damaged")
         assert "Traceback" not in server.output()
+
+
+def test_what_callers_chose_cannot_play_tricks_on_a_terminal(server: ServerProcess) -> None:
+    assert credit(server.url, "%1b%5b2J%0aann", AMOUNT).status == 200
+    shown = bitburst("show", "\x1b[2J\nann", "--data-dir", server.data_dir)
+    log = bitburst("log", "--data-dir", server.data_dir)
+    for output in (shown.output, log.output):
+        assert "\\x1b[2J\\nann" in output
+        assert "\x1b" not in output

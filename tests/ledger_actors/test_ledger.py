@@ -210,6 +210,47 @@ async def test_a_full_inbox_refuses_at_once(
         world.log.pause.set()
 
 
+async def test_while_a_commit_takes_too_long_credits_are_refused_and_reads_are_not(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world.ledger(Limits(commit_s_max=0.5)) as ledger:
+        world.log.pause = trio.Event()
+        first = ledger.submit(Credit(ANN, ONE))
+        await trio.sleep(0.4)
+        ledger.notice_stall(trio.current_time())
+        second = ledger.submit(Credit(ANN, ONE))
+        await trio.sleep(0.2)
+        ledger.notice_stall(trio.current_time())
+        assert ledger.not_ready is not None
+        with pytest.raises(Overloaded, match="the disk takes too long"):
+            ledger.submit(Credit(BOB, ONE))
+        with pytest.raises(Overloaded):
+            ledger.submit_bulk([Credit(BOB, ONE)])
+        assert await ledger.balance(ANN) == 0
+        world.log.pause.set()
+        assert [(await one.outcome()).entry.number for one in (first, second)] == [1, 2]
+        ledger.notice_stall(trio.current_time())
+        assert ledger.not_ready is None
+        await ledger.credit(BOB, ONE)
+        assert (await ledger.balance(ANN), await ledger.balance(BOB)) == (TWO, ONE)
+
+
+async def test_a_stall_that_ends_does_not_hide_a_backlog(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world.ledger(Limits(unfolded_entries=1, commit_s_max=0.5)) as ledger:
+        world.log.pause = trio.Event()
+        credit = ledger.submit(Credit(ANN, ONE))
+        await trio.sleep(1)
+        ledger.notice_stall(trio.current_time())
+        world.log.pause.set()
+        await credit.outcome()
+        ledger.notice_backlog()
+        ledger.notice_stall(trio.current_time())
+        with pytest.raises(Overloaded, match="snapshots are far behind"):
+            await ledger.credit(ANN, ONE)
+
+
 async def test_a_backlog_of_entries_in_no_snapshot_refuses_until_one_is_taken(
     world: World,
 ) -> None:

@@ -1,0 +1,154 @@
+"""Token buckets: how often something may be done.
+
+A bucket is kept as one number, the moment at which it will be full again (the generic cell rate
+algorithm): a token costs a look at it and an addition, and no bucket has to be filled by anyone.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+RATE_MAX: Final = 1_000_000.0
+"""Tokens a second. More would be less than what the clock tells apart."""
+USERS_MAX: Final = 65_536
+"""Buckets of users that are kept at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens a second, and how many may be taken at once."""
+
+    per_second: float
+    burst: int
+
+    @classmethod
+    def of(cls, per_second: float, burst: int | None) -> "Rate":
+        """With a burst of one second where none is said."""
+        return cls(per_second, burst or max(1, int(per_second)))
+
+    @property
+    def token_s(self) -> float:
+        """What a token takes to come back."""
+        return 1 / self.per_second
+
+    @property
+    def full_s(self) -> float:
+        """What an empty bucket takes to be full."""
+        return self.burst / self.per_second
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why no token was given: what the policy is, what is left, and for how long not to ask."""
+
+    rate: Rate
+    left: int
+    seconds: int
+
+    @property
+    def policy(self) -> str:
+        """As `RateLimit-Policy` has it. Its window is whole seconds, rounded up."""
+        return f"q={self.rate.burst};w={max(1, ceil(self.rate.full_s))}"
+
+    @property
+    def state(self) -> str:
+        """As `RateLimit` has it."""
+        return f"r={self.left};t={self.seconds}"
+
+
+class TokenBucket:
+    """A bucket that is full to begin with.
+
+    More tokens than it can hold are given when it is full, and owed: it then takes the longer to
+    be full. So what is larger than the burst waits, but not for ever.
+    """
+
+    __slots__ = ("_burst_s", "_full_at", "_token_s", "rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self._token_s = rate.token_s
+        self._burst_s = _with_slack(rate)
+        self._full_at = 0.0
+
+    def take(self, now: float, tokens: int = 1) -> Wait | None:
+        """Takes the tokens; or takes none, and says for how long they will not be there."""
+        full_at = self._full_at
+        if full_at < now:
+            full_at = now
+        after = full_at + tokens * self._token_s
+        if after - now > self._burst_s and full_at > now:
+            return _wait(self.rate, now, full_at, tokens)
+        self._full_at = after
+        return None
+
+    def take_one(self, now: float) -> Wait | None:
+        """As `take` of one token, in less time."""
+        full_at = self._full_at
+        if full_at <= now:
+            self._full_at = now + self._token_s
+            return None
+        after = full_at + self._token_s
+        if after - now > self._burst_s:
+            return _wait(self.rate, now, full_at, 1)
+        self._full_at = after
+        return None
+
+    def give_back(self, tokens: int) -> None:
+        """For what was not done after all."""
+        self._full_at -= tokens * self._token_s
+
+
+class UserBuckets:
+    """A bucket for each user, of which only those that are not full are kept.
+
+    Where `USERS_MAX` of them are kept, the fuller half is forgotten, so that nobody gets back more
+    than the least that anyone misses.
+
+    Attributes:
+        forgotten: how many were, before they were full.
+    """
+
+    def __init__(self, rate: Rate, users_max: int = USERS_MAX) -> None:
+        self.rate = rate
+        self.forgotten = 0
+        self._users_max = users_max
+        self._token_s = rate.token_s
+        self._burst_s = _with_slack(rate)
+        self._full_at: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def take(self, user: str, now: float) -> Wait | None:
+        """Takes one token of the user's; or says for how long there will be none."""
+        buckets = self._full_at
+        full_at = buckets.get(user, now)
+        if full_at <= now:
+            buckets[user] = now + self._token_s
+            if len(buckets) > self._users_max:
+                self._make_room(now)
+            return None
+        after = full_at + self._token_s
+        if after - now > self._burst_s:
+            return _wait(self.rate, now, full_at, 1)
+        buckets[user] = after
+        return None
+
+    def _make_room(self, now: float) -> None:
+        fullest = sorted(self._full_at.values())[len(self._full_at) // 2]
+        self.forgotten += sum(now < full_at <= fullest for full_at in self._full_at.values())
+        least = max(now, fullest)
+        self._full_at = {user: at for user, at in self._full_at.items() if at > least}
+
+
+def _with_slack(rate: Rate) -> float:
+    # The sum of some tokens may be a little more than their number times one of them.
+    return rate.full_s + rate.token_s / 1024
+
+
+def _wait(rate: Rate, now: float, full_at: float, tokens: int) -> Wait:
+    needed = min(tokens, rate.burst)
+    missing_s = full_at + needed * rate.token_s - now - rate.full_s
+    left = int((rate.full_s - (full_at - now)) / rate.token_s + 1 / 1024)
+    return Wait(rate, max(0, left), max(1, ceil(missing_s)))

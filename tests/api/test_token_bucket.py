@@ -1,0 +1,117 @@
+"""Buckets, against one that is filled token by token."""
+
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.token_bucket import Rate, TokenBucket, UserBuckets
+
+# Rates that a float holds exactly: the plain bucket below then sees the same numbers.
+rates = st.sampled_from([Rate(0.5, 1), Rate(1.0, 3), Rate(4.0, 2), Rate(8.0, 20)])
+pauses = st.integers(0, 64).map(lambda number: number / 16)
+visits = st.lists(st.tuples(pauses, st.integers(1, 30)), max_size=60)
+START = 1000.0
+
+
+class PlainBucket:
+    """A number of tokens that grows with time; it may be less than none."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._tokens = Fraction(rate.burst)
+        self._at = Fraction(START)
+
+    def take(self, now: float, tokens: int) -> bool:
+        grown = self._tokens + (Fraction(now) - self._at) * Fraction(self._rate.per_second)
+        self._at, self._tokens = Fraction(now), min(grown, Fraction(self._rate.burst))
+        if self._tokens < min(tokens, self._rate.burst):
+            return False
+        self._tokens -= tokens
+        return True
+
+    def seconds_until(self, tokens: int) -> Fraction:
+        missing = min(tokens, self._rate.burst) - self._tokens
+        return missing / Fraction(self._rate.per_second)
+
+
+@given(rates, visits)
+def test_a_bucket_gives_what_a_plain_one_gives(
+    rate: Rate, visited: list[tuple[float, int]]
+) -> None:
+    bucket, plain, now = TokenBucket(rate), PlainBucket(rate), START
+    for pause, tokens in visited:
+        now += pause
+        wait = bucket.take(now, tokens)
+        assert (wait is None) == plain.take(now, tokens)
+        if wait is not None:
+            assert wait.seconds - 1 < max(1, plain.seconds_until(tokens)) <= wait.seconds
+            assert wait.left < min(tokens, rate.burst)
+
+
+@given(rates, visits)
+def test_who_waits_as_long_as_told_is_served(rate: Rate, visited: list[tuple[float, int]]) -> None:
+    bucket, now = TokenBucket(rate), START
+    for pause, tokens in visited:
+        now += pause
+        if (wait := bucket.take(now, tokens)) is not None:
+            now += wait.seconds
+            assert bucket.take(now, tokens) is None
+
+
+@given(rates, visits)
+def test_one_token_is_one_token_however_it_is_taken(
+    rate: Rate, visited: list[tuple[float, int]]
+) -> None:
+    one, other, now = TokenBucket(rate), TokenBucket(rate), START
+    for pause, _ in visited:
+        now += pause
+        assert one.take_one(now) == other.take(now)
+
+
+@given(rates, visits)
+def test_a_users_bucket_gives_what_a_plain_one_gives(
+    rate: Rate, visited: list[tuple[float, int]]
+) -> None:
+    buckets, plain, now = UserBuckets(rate), PlainBucket(rate), START
+    for pause, _ in visited:
+        now += pause
+        assert (buckets.take("u", now) is None) == plain.take(now, 1)
+
+
+@given(rates, st.lists(st.tuples(pauses, st.integers(0, 30)), max_size=200))
+def test_no_more_users_are_kept_than_may_be(rate: Rate, visited: list[tuple[float, int]]) -> None:
+    buckets, now = UserBuckets(rate, users_max=8), START
+    for pause, user in visited:
+        now += pause
+        buckets.take(str(user), now)
+        assert len(buckets) <= 8
+
+
+def test_users_whose_buckets_are_full_again_make_room_for_others() -> None:
+    buckets = UserBuckets(Rate(1.0, 1), users_max=100)
+    for number in range(1000):
+        assert buckets.take(str(number), START + number) is None
+    assert buckets.forgotten == 0
+
+
+def test_who_has_the_least_is_forgotten_last() -> None:
+    buckets = UserBuckets(Rate(0.001, 5), users_max=100)
+    for _ in range(5):
+        buckets.take("greedy", START)
+    for number in range(1000):
+        buckets.take(str(number), START)
+    assert buckets.take("greedy", START) is not None
+    assert buckets.forgotten > 0
+
+
+def test_what_was_given_back_can_be_taken_again() -> None:
+    bucket = TokenBucket(Rate(1.0, 1))
+    assert bucket.take(START) is None
+    bucket.give_back(1)
+    assert bucket.take(START) is None
+
+
+def test_a_rate_without_a_burst_has_that_of_a_second() -> None:
+    assert Rate.of(50.0, None).burst == 50
+    assert Rate.of(0.1, None).burst == 1
