@@ -1,6 +1,7 @@
 """The complete HTTP application, as Quart on any ASGI server."""
 
 import re
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -12,6 +13,11 @@ from werkzeug.exceptions import HTTPException
 
 from api import wire
 from api.handlers import Answer, Handlers, answer_message
+from api.limit_hits import Limit
+from api.metrics import Metrics
+from api.observation import Observation
+from api.observed import ROUTE, Observed
+from api.problems import report
 
 LAST_MESSAGE_S: Final = 5
 BULK_PATH: Final = "/v1/credits:batch"
@@ -22,7 +28,13 @@ _TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
 def create_app(
-    handlers: Handlers, *, body_bytes_max: int, bulk_bytes_max: int, request_timeout_s: float
+    handlers: Handlers,
+    *,
+    body_bytes_max: int,
+    bulk_bytes_max: int,
+    request_timeout_s: float,
+    observation: Observation,
+    metrics: Metrics | None = None,
 ) -> QuartTrio:
     """The application.
 
@@ -30,6 +42,7 @@ def create_app(
         body_bytes_max: the largest body that it reads of a request that is no bulk.
         bulk_bytes_max: the same of a bulk.
         request_timeout_s: how long it waits for one.
+        metrics: what `/metrics` shows; without them there is no such path.
     """
 
     class LimitedRequest(TrioRequest):
@@ -43,7 +56,13 @@ def create_app(
     app.config["BODY_TIMEOUT"] = request_timeout_s
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(app.asgi_app)))  # type: ignore[method-assign]
+    framed = _FramedPlainly(_RoutedByPath(app.asgi_app))
+    app.asgi_app = Observed(_AnsweredWhole(framed), observation)  # type: ignore[method-assign]
+
+    @app.before_request
+    async def name_route() -> None:
+        if request.url_rule is not None:
+            request.scope[ROUTE] = request.url_rule.endpoint  # type: ignore[typeddict-unknown-key]
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
@@ -82,9 +101,15 @@ def create_app(
     async def readyz() -> Response:
         return _respond(handlers.readyz())
 
+    if metrics is not None:
+        app.add_url_rule("/metrics", "metrics", partial(_exposed, metrics))
+
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
+        if error.code == 408:
+            observation.limits.note(Limit.REQUEST_TIME)
         if error.code == 413:
+            observation.limits.note(Limit.BODY_BYTES)
             bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
             return _closing(answer_message(413, f"the body must be at most {bytes_max} bytes"))
         return _refuse(error)
@@ -177,7 +202,15 @@ async def _body() -> bytes:
     return await request.get_data(cache=True, as_text=False, parse_form_data=False)
 
 
+async def _exposed(metrics: Metrics) -> Response:
+    """`GET /metrics`"""
+    body, content_type = await metrics.exposition(request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)
+
+
 def _respond(answer: Answer) -> Response:
+    if answer.alarm is not None:
+        report(answer.alarm)
     response = Response(answer.body, answer.status)
     if not answer.body:
         del response.headers["Content-Type"]

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 from wsgiref.handlers import format_date_time
 
@@ -20,7 +21,10 @@ import trio
 
 from api.handlers import Handlers
 from api.lane_connection import LaneConnection
+from api.limit_hits import Limit
+from api.observation import Observation
 from api.plain_request import Route
+from api.request_counts import OTHER
 from api.tls import TlsSocket
 
 EVENTS_PER_STEP: Final = 512
@@ -33,10 +37,26 @@ _REFUSED: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class LaneStatistics:
+    connections: int
+    """Open now, on the lane."""
+    accepted: int
+    handed_over: int
+    """Of those accepted, to Hypercorn."""
+    buffered_bytes: int
+    """Reserved for bodies that have not all come."""
+
+
 class FastLane:
     """Serves a listening socket until `stop`. The connections call it back.
 
     Attributes:
+        adds, bulks, balances, histories, healthz, readyz, others: where requests are counted, each
+            None where they are not.
+        ids: tells the id of each request.
+        limits: counts the limits that are reached.
+        tracer: begins the traces of requests, None where nothing is traced.
         now: the time of the current step, in seconds of trio's clock.
         buffered_bytes: reserved for bodies that have not all come.
         date_and_end: the Date line of the current second, and the end of the head.
@@ -54,9 +74,22 @@ class FastLane:
         connections_max: int,
         request_timeout_s: float,
         keep_alive_s: float,
+        observation: Observation,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handlers = handlers
+        self.ids = observation.ids
+        self.limits = observation.limits
+        self.tracer = observation.tracer
+        counts = observation.lane
+        self._counts = counts
+        self.adds = None if counts is None else counts.of(Route.ADD.value)
+        self.bulks = None if counts is None else counts.of(Route.BULK.value)
+        self.balances = None if counts is None else counts.of(Route.BALANCE.value)
+        self.histories = None if counts is None else counts.of(Route.HISTORY.value)
+        self.healthz = None if counts is None else counts.of(Route.HEALTHZ.value)
+        self.readyz = None if counts is None else counts.of(Route.READYZ.value)
+        self.others = None if counts is None else counts.of(OTHER)
         self.now = trio.current_time()
         self.buffered_bytes = 0
         self.date_and_end = b""
@@ -75,6 +108,8 @@ class FastLane:
         self._stepping = False
         self._answered = trio.lowlevel.ParkingLot()
         self._accepting = False
+        self._accepted = 0
+        self._handed_over = 0
         self._stopping = False
         self._emptied = trio.Event()
 
@@ -103,6 +138,17 @@ class FastLane:
             connection.end()
         self._notice_empty()
 
+    def statistics(self) -> LaneStatistics:
+        return LaneStatistics(
+            len(self._connections), self._accepted, self._handed_over, self.buffered_bytes
+        )
+
+    def answer_time(self) -> float:
+        """The time of an answer: that of the step, or of the commit whose first answer this is."""
+        if not self._stepping and not self._dirty:
+            self._read_clock()
+        return self.now
+
     def length_max(self, route: Route) -> int:
         """Bytes of the largest body that is read on this route."""
         return self._lengths_max.get(route, 0)
@@ -128,6 +174,7 @@ class FastLane:
     ) -> None:
         """Gives the connection to Hypercorn, with what was read of it."""
         self.forget(connection)
+        self._handed_over += 1
         connection.fd = -1
         self._hand_over(taken, received)
 
@@ -147,7 +194,17 @@ class FastLane:
                 break
             self._serve_ready(ready)
         self._stepping = False
+        if self._counts is not None:
+            self._measure()
         self._flush()
+
+    def _measure(self) -> None:
+        """What was answered at once waited for all else of its step."""
+        begun = self.now
+        self._read_clock()
+        for counts in (self.balances, self.histories, self.healthz, self.readyz):
+            if counts is not None:
+                counts.measure(self.now - begun)
 
     def _serve_ready(self, ready: Sequence[tuple[int, int]]) -> None:
         connections = self._connections
@@ -188,8 +245,10 @@ class FastLane:
                 return
             accepted.setblocking(False)
             if len(self._connections) + self._others() >= self._connections_max:
+                self.limits.note(Limit.CONNECTIONS)
                 self._refuse(accepted)
                 continue
+            self._accepted += 1
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = LaneConnection(
                 self, accepted if self._tls is None else TlsSocket(accepted, self._tls)
@@ -220,6 +279,7 @@ class FastLane:
             if since < slow and connection.waits_for_peer:
                 connection.refuse_slow()
             elif since < idle and connection.idle:
+                self.limits.note(Limit.KEEP_ALIVE)
                 connection.close()
 
     def _accept_again(self) -> None:

@@ -8,11 +8,14 @@ import msgspec
 import trio
 
 from api import bulk_wire, wire
+from api.limit_hits import Limit, LimitHits
+from api.observation import trace_of_request
 from api.problems import (
     RETRY_AFTER_S,
     BadRequest,
     TooManyCredits,
     UnsupportedMediaType,
+    alarm_of,
     problem_of,
 )
 from ledger_actors import (
@@ -24,7 +27,8 @@ from ledger_actors import (
     Reference,
     Submission,
 )
-from ledger_actors.errors import LedgerError
+from ledger_actors.errors import CorruptStore, LedgerError
+from ledger_actors.group_commit import CommitStep
 
 Headers = Sequence[tuple[str, str]]
 
@@ -43,6 +47,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     status: int
     body: bytes
     headers: Headers = JSON_ONLY
+    alarm: str | None = None
+    """For the operator, not for the caller: whoever sends the answer logs it."""
 
 
 Reply = Callable[[Answer], object]
@@ -56,8 +62,14 @@ class Handlers:
     the fast lane, the others are built on them.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, limits: LimitHits) -> None:
         self._ledger = ledger
+        self._limits = limits
+
+    @property
+    def step(self) -> CommitStep | None:
+        """As `Ledger.step`."""
+        return self._ledger.step
 
     def add_nowait(
         self,
@@ -83,7 +95,9 @@ class Handlers:
         body: bytes,
     ) -> Answer:
         """As `add_nowait`."""
-        return await _reply_of(partial(self.add_nowait, user, content_type, idempotency_keys, body))
+        return await self._reply_of(
+            partial(self.add_nowait, user, content_type, idempotency_keys, body)
+        )
 
     def bulk_nowait(
         self,
@@ -99,13 +113,15 @@ class Handlers:
             requests = [one for one in decoded if not isinstance(one, Exception)]
             self._ledger.submit_bulk(requests, lambda bulk: reply(_credited(decoded, bulk)))
         except (LedgerError, BadRequest, UnsupportedMediaType, TooManyCredits) as error:
+            if isinstance(error, TooManyCredits):
+                self._limits.note(Limit.BULK_CREDITS)
             reply(answer_problem(error))
 
     async def bulk(
         self, content_type: str | None, idempotency_keys: Sequence[str], body: bytes
     ) -> Answer:
         """As `bulk_nowait`."""
-        return await _reply_of(partial(self.bulk_nowait, content_type, idempotency_keys, body))
+        return await self._reply_of(partial(self.bulk_nowait, content_type, idempotency_keys, body))
 
     def balance_nowait(self, user: bytes) -> Answer:
         """`GET /users/{uid}/balance`
@@ -141,6 +157,21 @@ class Handlers:
         """As `history_nowait`, once the shard is there."""
         return await self._waiting(user, partial(self.history_nowait, user, page))
 
+    async def _reply_of(self, start: Callable[[Reply], None]) -> Answer:
+        replies: list[Answer] = []
+        replied = trio.Event()
+        trace = trace_of_request.get()
+
+        def reply(answer: Answer) -> None:
+            if trace is not None:
+                trace.settled(self.step)
+            replies.append(answer)
+            replied.set()
+
+        start(reply)
+        await replied.wait()
+        return replies[0]
+
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
         while True:
             try:
@@ -168,20 +199,9 @@ def answer_message(status: int, message: str, retry_after_s: int | None = None) 
 
 
 def answer_problem(error: Exception) -> Answer:
-    return answer_message(*problem_of(error))
-
-
-async def _reply_of(start: Callable[[Reply], None]) -> Answer:
-    replies: list[Answer] = []
-    replied = trio.Event()
-
-    def reply(answer: Answer) -> None:
-        replies.append(answer)
-        replied.set()
-
-    start(reply)
-    await replied.wait()
-    return replies[0]
+    answer = answer_message(*problem_of(error))
+    alarm = alarm_of(error)
+    return answer if alarm is None else msgspec.structs.replace(answer, alarm=alarm)
 
 
 def _add(
@@ -217,5 +237,7 @@ def _credited(decoded: Sequence[bulk_wire.Decoded], bulk: Bulk) -> Answer:
     if bulk.uniform and len(bulk) == len(decoded):
         return Answer(200, bulk_wire.CREATED_LINE * len(decoded), (LINES,))
     outcomes = iter(bulk.outcomes())
-    results = (one if isinstance(one, Exception) else next(outcomes) for one in decoded)
-    return Answer(200, bulk_wire.encode_outcomes(results), (LINES,))
+    results = [one if isinstance(one, Exception) else next(outcomes) for one in decoded]
+    alarms = [str(one) for one in results if isinstance(one, CorruptStore)]
+    alarm = f"{alarms[0]} (credits of the bulk that met such: {len(alarms)})" if alarms else None
+    return Answer(200, bulk_wire.encode_outcomes(results), (LINES,), alarm)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_message
+from api.limit_hits import Limit
+from api.observation import Trace
 from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
-from api.problems import RETRY_AFTER_S
+from api.problems import RETRY_AFTER_S, report
+from api.request_counts import RouteCounts
 from api.tls import TlsSocket
 
 if TYPE_CHECKING:
@@ -31,15 +34,32 @@ _JSON_LINE: Final = b"content-type: application/json\r\n"
 class _Slot:
     """The place of one answer in the order of a connection's answers."""
 
-    __slots__ = ("_connection", "answer")
+    __slots__ = ("_begun", "_connection", "_counts", "_request_id", "_trace", "answer")
 
-    def __init__(self, connection: "LaneConnection") -> None:
+    def __init__(
+        self,
+        connection: "LaneConnection",
+        begun: float,
+        counts: RouteCounts | None,
+        request_id: bytes,
+        trace: Trace | None,
+    ) -> None:
         self._connection = connection
+        self._begun = begun
+        self._counts = counts
+        self._request_id = request_id
+        self._trace = trace
         self.answer: bytes | None = None
 
     def fill(self, answer: Answer) -> None:
-        self.answer = self._connection.encode(answer)
-        self._connection.advance()
+        connection = self._connection
+        self.answer = connection.encode(answer, self._request_id)
+        if self._counts is not None:
+            self._counts.answered(answer.status, connection.lane.answer_time() - self._begun)
+        if self._trace is not None:
+            self._trace.settled(connection.lane.handlers.step)
+            self._trace.end(answer.status)
+        connection.advance()
 
 
 class LaneConnection:
@@ -50,7 +70,6 @@ class LaneConnection:
         "_ended",
         "_expecting",
         "_head",
-        "_lane",
         "_leaving",
         "_missing",
         "_out",
@@ -63,6 +82,7 @@ class LaneConnection:
         "_wanted",
         "dirty",
         "fd",
+        "lane",
         "since",
     )
 
@@ -71,7 +91,7 @@ class LaneConnection:
         self.since = lane.now
         self.dirty = False
         """It is in the lane's list of those that have something to send."""
-        self._lane = lane
+        self.lane = lane
         self._socket = accepted
         self._reader = HeadReader()
         self._buffer = b""
@@ -159,7 +179,7 @@ class LaneConnection:
             self._unsent = data[sent:]
             if self._unsent:
                 if sent:
-                    self.since = self._lane.now
+                    self.since = self.lane.now
                 self._listen()
                 return
         if self._paused or self._leaving or self._ended or self._wanted != EPOLLIN:
@@ -186,9 +206,14 @@ class LaneConnection:
 
     def refuse_slow(self) -> None:
         """Closes, and says why to a peer that has not taken too long to take an answer."""
-        if not self._unsent:
+        if self._unsent:
+            self.lane.limits.note(Limit.ANSWER_TIME)
+        else:
+            self.lane.limits.note(Limit.REQUEST_TIME)
             slow = answer_message(408, "the request takes too long to arrive")
-            self._out.append(self.encode(Answer(slow.status, slow.body, (*slow.headers, CLOSE))))
+            closing = Answer(slow.status, slow.body, (*slow.headers, CLOSE))
+            request_id = self._refused(closing, self.lane.now - self.since)
+            self._out.append(self.encode(closing, request_id))
             self._forget_body()
             self._buffer = b""
             self.flush()
@@ -199,11 +224,12 @@ class LaneConnection:
         if self.fd < 0:
             return
         self._forget_body()
-        self._lane.forget(self)
+        self.lane.forget(self)
         self.fd = -1
         self._socket.close()
 
-    def encode(self, answer: Answer) -> bytes:
+    def encode(self, answer: Answer, request_id: bytes) -> bytes:
+        """The answer as it is sent. What of it is for the operator goes to the log."""
         body = answer.body
         if answer.headers is JSON_ONLY:
             lines = _JSON_LINE
@@ -212,11 +238,22 @@ class LaneConnection:
                 b"%b: %b\r\n" % (name.lower().encode(), value.encode())
                 for name, value in answer.headers
             )
-        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
+            if answer.alarm is not None:
+                report(answer.alarm, request_id)
+        if not request_id:
+            return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
+                answer.status,
+                lines,
+                len(body),
+                self.lane.date_and_end,
+                body,
+            )
+        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b" % (
             answer.status,
             lines,
             len(body),
-            self._lane.date_and_end,
+            request_id,
+            self.lane.date_and_end,
             body,
         )
 
@@ -227,6 +264,8 @@ class LaneConnection:
         begun, self._buffer = bool(self._buffer), b""
         while start < len(data):
             if self._slots and (data[start] == GET or len(self._slots) >= PIPELINED_MAX):
+                if len(self._slots) >= PIPELINED_MAX:
+                    self.lane.limits.note(Limit.PIPELINED)
                 # A read sees what the requests before it on its connection have done.
                 self._buffer, self._paused = data[start:], True
                 self._listen()
@@ -237,12 +276,12 @@ class LaneConnection:
                 if not may_become_plain(rest):
                     self._leave(rest)
                 elif start or not begun:
-                    self.since = self._lane.now
+                    self.since = self.lane.now
                 self._buffer = rest
                 return
             body_start = end + len(HEAD_END)
             request = reader.read(data[start:body_start])
-            if request is None or request.length > self._lane.length_max(request.route):
+            if request is None or request.length > self.lane.length_max(request.route):
                 self._leave(data[start:])
                 return
             body_end = body_start + request.length
@@ -256,7 +295,7 @@ class LaneConnection:
                 self._leave(data[start:])
                 return
             start = body_end
-        self.since = self._lane.now
+        self.since = self.lane.now
 
     def _take_body(self, received: bytes) -> None:
         request = self._expecting
@@ -273,62 +312,86 @@ class LaneConnection:
         if len(data) > request.length:
             self._take(data[request.length :])
         else:
-            self.since = self._lane.now
+            self.since = self.lane.now
 
     def _begin(self, request: PlainRequest, body: bytes) -> bool:
         """Hands the request to its handler; False where that would have to wait."""
-        lane = self._lane
+        lane = self.lane
+        reader = self._reader
         route = request.route
-        if route is Route.ADD or route is Route.BULK:
-            slot = _Slot(self)
+        request_id = lane.ids.of(reader.request_id)
+        trace = None
+        if lane.tracer is not None:
+            trace = lane.tracer.begin(route.value, reader.traceparent, request_id)
+        if route is Route.ADD:
+            slot = _Slot(self, lane.now, lane.adds, request_id, trace)
             self._slots.append(slot)
-            if route is Route.ADD:
-                lane.handlers.add_nowait(
-                    request.user, request.content_type, request.idempotency_keys, body, slot.fill
-                )
-            else:
-                lane.handlers.bulk_nowait(
-                    request.content_type, request.idempotency_keys, body, slot.fill
-                )
+            lane.handlers.add_nowait(
+                request.user, request.content_type, request.idempotency_keys, body, slot.fill
+            )
+            return True
+        if route is Route.BULK:
+            slot = _Slot(self, lane.now, lane.bulks, request_id, trace)
+            self._slots.append(slot)
+            lane.handlers.bulk_nowait(
+                request.content_type, request.idempotency_keys, body, slot.fill
+            )
             return True
         try:
             if route is Route.BALANCE:
+                counts = lane.balances
                 answer = lane.handlers.balance_nowait(request.user)
             elif route is Route.HISTORY:
+                counts = lane.histories
                 answer = lane.handlers.history_nowait(request.user, request.page)
             elif route is Route.HEALTHZ:
+                counts = lane.healthz
                 answer = lane.handlers.healthz()
             else:
+                counts = lane.readyz
                 answer = lane.handlers.readyz()
         except trio.WouldBlock:
             return False
-        self._answer(answer)
+        if counts is not None:
+            counts.note(answer.status)
+        if trace is not None:
+            trace.end(answer.status)
+        self._answer(answer, request_id)
         return True
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer, request_id: bytes) -> None:
+        encoded = self.encode(answer, request_id)
         if self._slots:
-            slot = _Slot(self)
+            slot = _Slot(self, self.lane.now, None, request_id, None)
+            slot.answer = encoded
             self._slots.append(slot)
-            slot.fill(answer)
         else:
-            self._put_out(self.encode(answer))
+            self._put_out(encoded)
+
+    def _refused(self, answer: Answer, seconds: float) -> bytes:
+        """Counts an answer to what was not all of a request, and returns its id."""
+        if self.lane.others is not None:
+            self.lane.others.answered(answer.status, seconds)
+        return self.lane.ids.of(self._reader.request_id)
 
     def _put_out(self, answer: bytes) -> None:
         self._out.append(answer)
         if not self.dirty:
             self.dirty = True
-            self._lane.note_dirty(self)
+            self.lane.note_dirty(self)
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
-        if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
-            self._answer(answer_message(503, "too many bodies are under way", RETRY_AFTER_S))
+        if self.lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
+            self.lane.limits.note(Limit.BODIES_HELD)
+            full = answer_message(503, "too many bodies are under way", RETRY_AFTER_S)
+            self._answer(full, self._refused(full, 0))
             self.end()
             return
         self._expecting, self._head = request, head
         self._parts = [part]
         self._missing = request.length - len(part)
-        self._lane.buffered_bytes += request.length
-        self.since = self._lane.now
+        self.lane.buffered_bytes += request.length
+        self.since = self.lane.now
 
     def _leave(self, rest: bytes) -> None:
         self._buffer = rest
@@ -337,7 +400,7 @@ class LaneConnection:
 
     def _forget_body(self) -> None:
         if self._expecting is not None:
-            self._lane.buffered_bytes -= self._expecting.length
+            self.lane.buffered_bytes -= self._expecting.length
             self._expecting, self._parts = None, []
 
     def _go_on(self) -> None:
@@ -348,7 +411,7 @@ class LaneConnection:
                 self._take(self._buffer)
             if self.fd >= 0 and not self._slots and not self._out:
                 if self._leaving:
-                    self._lane.hand_over(self, self._socket, self._buffer)
+                    self.lane.hand_over(self, self._socket, self._buffer)
                     return
                 if self._ended:
                     self.close()
@@ -366,4 +429,4 @@ class LaneConnection:
             wanted = EPOLLIN
         if wanted != self._wanted:
             self._wanted = wanted
-            self._lane.listen(self, wanted)
+            self.lane.listen(self, wanted)

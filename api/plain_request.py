@@ -27,7 +27,7 @@ _LENGTH_DIGITS_MAX: Final = 9
 
 # What a header is to the reader. Plain numbers: looking up a member of an enum takes as long as
 # all else that is done for a header.
-_HOST, _LENGTH, _TYPE, _KEY, _CONNECTION, _UNUSUAL, _OTHER = range(7)
+_HOST, _LENGTH, _TYPE, _KEY, _CONNECTION, _UNUSUAL, _REQUEST_ID, _TRACE, _OTHER = range(9)
 _HEADERS: Final = {
     spelling: header
     for header, names in {
@@ -36,6 +36,8 @@ _HEADERS: Final = {
         _TYPE: [b"Content-Type"],
         _KEY: [b"Idempotency-Key"],
         _CONNECTION: [b"Connection"],
+        _REQUEST_ID: [b"X-Request-Id", b"X-Request-ID"],
+        _TRACE: [b"Traceparent"],
         _UNUSUAL: [
             b"Transfer-Encoding",
             b"Content-Encoding",
@@ -44,7 +46,7 @@ _HEADERS: Final = {
             b"HTTP2-Settings",
         ],
         # These are here only to be found at once.
-        _OTHER: [b"User-Agent", b"Accept", b"Accept-Encoding", b"X-Request-Id"],
+        _OTHER: [b"User-Agent", b"Accept", b"Accept-Encoding"],
     }.items()
     for name in names
     for spelling in (name, name.lower())
@@ -83,9 +85,24 @@ def may_become_plain(received: bytes) -> bool:
 
 
 class HeadReader:
-    """Reads the heads of one connection's requests, and has to see their bodies pass."""
+    """Reads the heads of one connection's requests, and has to see their bodies pass.
 
-    __slots__ = ("_hosts", "_keys", "_length", "_parser", "_plain", "_target", "_type")
+    Attributes:
+        request_id: what the last head says in `X-Request-Id`; the last one, where it says several.
+        traceparent: the same of `traceparent` (W3C Trace Context).
+    """
+
+    __slots__ = (
+        "_hosts",
+        "_keys",
+        "_length",
+        "_parser",
+        "_plain",
+        "_target",
+        "_type",
+        "request_id",
+        "traceparent",
+    )
 
     def __init__(self) -> None:
         self._parser = HttpRequestParser(self)
@@ -95,6 +112,8 @@ class HeadReader:
         self._length: bytes | None = None
         self._type: bytes | None = None
         self._keys: list[str] = []
+        self.request_id = b""
+        self.traceparent = b""
 
     def read(self, head: bytes) -> PlainRequest | None:
         """The request, or None if it is not plain: then nothing more can be read here."""
@@ -103,6 +122,7 @@ class HeadReader:
         self._hosts = 0
         self._length = self._type = None
         self._keys = []
+        self.request_id = self.traceparent = b""
         try:
             self._parser.feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
@@ -165,6 +185,10 @@ class HeadReader:
             self._keys.append(value.decode("latin-1"))
         elif header == _TYPE and self._type is None:
             self._type = value.strip(b" ")
+        elif header == _REQUEST_ID:
+            self.request_id = value.strip(b" ")
+        elif header == _TRACE:
+            self.traceparent = value.strip(b" ")
         elif header != _CONNECTION or value.lower() != b"keep-alive":
             self._plain = False
 

@@ -44,6 +44,17 @@ class Problem(NamedTuple):
     retry_after_s: int | None = None
 
 
+def alarm_of(error: Exception) -> str | None:
+    """What of an error is for the operator alone: where the store is damaged."""
+    return str(error) if isinstance(error, CorruptStore) else None
+
+
+def report(alarm: str, request_id: bytes = b"") -> None:
+    """Logs it, with the id of the request that met it, if that has one."""
+    concerned = {"request_id": request_id.decode()} if request_id else {}
+    events.error("the store is damaged", reason=alarm, **concerned)
+
+
 def problem_of(error: Exception) -> Problem:
     """The answer to what a handler raised.
 
@@ -62,8 +73,6 @@ def problem_of(error: Exception) -> Problem:
         case UnsupportedMediaType():
             return Problem(415, message)
         case CorruptStore():
-            # Where the store is damaged is for the operator, who has it from the log.
-            events.error("the store is damaged", reason=message)
             return Problem(500, "what is stored of this user cannot be trusted")
         case Unavailable() | LogFailed():
             return Problem(503, message, RETRY_AFTER_S)

@@ -10,8 +10,11 @@ from typing import Final
 import structlog
 import trio
 
+from api.event_loop_lag import EventLoopLag
 from api.http_service import Listener, serve_http
+from api.metrics import Metrics
 from api.settings import Settings
+from api.store_metrics import Recovery, StoreMetrics
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
 from ledger_actors.errors import SnapshotFailed
@@ -61,7 +64,8 @@ async def serve(settings: Settings) -> None:
                 data_dir=str(settings.data_dir.absolute()),
                 shards=directory.shards,
             )
-            await _run(settings, listener, ledger, log, snapshots, snapshotter)
+            store = StoreMetrics(ledger, log, snapshots, snapshotter)
+            await _run(settings, listener, ledger, log, snapshots, snapshotter, store)
     events.info("stopped")
 
 
@@ -72,12 +76,19 @@ async def _run(
     log: LmdbWriteAheadLog,
     snapshots: SnapshotView,
     snapshotter: SnapshotterProcess,
+    store: StoreMetrics,
 ) -> None:
     async with trio.open_nursery() as services:
         stop = trio.Event()
         await services.start(_stop_on_signal, stop)
-        services.start_soon(serve_http, ledger, listener, settings, stop)
-        await _run_ledger(ledger, log, snapshots, snapshotter, settings)
+        metrics = None
+        if settings.metrics == "on":
+            metrics, lag = Metrics(), EventLoopLag()
+            metrics.add(store)
+            metrics.add(lag)
+            services.start_soon(lag.watch)
+        services.start_soon(serve_http, ledger, listener, settings, stop, metrics, None)
+        await _run_ledger(ledger, log, snapshots, snapshotter, settings, store)
         services.cancel_scope.cancel()
 
 
@@ -87,6 +98,7 @@ async def _run_ledger(
     snapshots: SnapshotView,
     snapshotter: SnapshotterProcess,
     settings: Settings,
+    store: StoreMetrics,
 ) -> None:
     started = trio.current_time()
     # A replay makes objects that stay: the garbage collector would look at them over and over.
@@ -96,6 +108,8 @@ async def _run_ledger(
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.enable()
+    duration_s = trio.current_time() - started
+    store.recovery = Recovery(duration_s, recovered.entries)
     events.info(
         "recovered",
         users=snapshots.head.users,
@@ -103,7 +117,7 @@ async def _run_ledger(
         snapshot_position=recovered.snapshot_position,
         replayed_entries=recovered.entries,
         position=recovered.position,
-        duration_s=round(trio.current_time() - started, 3),
+        duration_s=round(duration_s, 3),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from api.request_ids import Policy
 from ledger_actors.ledger import Limits
 from ledger_actors.snapshotting import SnapshotPolicy
 from persistence.data_directory import SHARDS_DEFAULT, SHARDS_MAX
@@ -87,6 +88,14 @@ class Settings:
     )
     shutdown_s: float = _setting(
         10.0, _positive_float, "Seconds that requests in flight have to finish at shutdown."
+    )
+    metrics: str = _setting(
+        "on", click.Choice(["on", "off"]), "Count requests, and show all metrics at /metrics."
+    )
+    request_ids: str = _setting(
+        "always",
+        click.Choice([policy.value for policy in Policy]),
+        "Answers that carry an X-Request-Id: all, those whose request had one, or none.",
     )
     log_level: str = _setting(
         "info", click.Choice(["debug", "info", "warning", "error"]), "Least level that is logged."

@@ -1,14 +1,25 @@
 """The group commit: takes the shards that have something waiting through their steps together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import trio
 
-from ledger_actors.entry import Batch
+from ledger_actors.entry import Batch, LogPosition, Timestamp
 from ledger_actors.errors import LogFailed, LogUnavailable
 from ledger_actors.ports import Clock, WriteAheadLog
 from ledger_actors.readiness import Readiness
 from ledger_actors.shard import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStep:
+    """One round of all shards that have something waiting."""
+
+    staged_at: Timestamp
+    """When they took what waited: until then it was in their inboxes."""
+    position: LogPosition | None = None
+    """Of the record that made it durable; None where nothing was to be logged, or could be."""
 
 
 class GroupCommit:
@@ -16,6 +27,10 @@ class GroupCommit:
 
     While an append is in flight, the next gathers; no timer is needed. A shard that raises is
     restarted beside it, and left out until then.
+
+    Attributes:
+        step: the one that settles submissions now, or did last.
+        refused_appends: how many found no room in the log.
     """
 
     def __init__(self, log: WriteAheadLog, clock: Clock, readiness: Readiness) -> None:
@@ -26,6 +41,8 @@ class GroupCommit:
         self._idle = trio.lowlevel.ParkingLot()
         self._restarting = 0
         self._closing = False
+        self.step: CommitStep | None = None
+        self.refused_appends = 0
 
     def schedule(self, shard: Shard) -> None:
         """Takes the shard along with the next append."""
@@ -60,6 +77,7 @@ class GroupCommit:
         staged: list[Shard] = []
         batches: list[Batch] = []
         now = self._clock.now()
+        self.step = CommitStep(now)
         for shard in shards:
             try:
                 batch = shard.stage(now)
@@ -79,6 +97,7 @@ class GroupCommit:
                 shard.fail(error)
             raise
         except LogUnavailable as error:
+            self.refused_appends += 1
             self._readiness.lose(str(error))
             for shard in staged:
                 shard.abort(error)
@@ -87,6 +106,7 @@ class GroupCommit:
                 self._restart(shard, defect, restarts)
         else:
             self._readiness.regain()
+            self.step = CommitStep(now, position)
             for shard in staged:
                 try:
                     shard.commit(position)

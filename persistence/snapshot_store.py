@@ -132,6 +132,11 @@ class SnapshotView:
                 yield from takewhile(lambda row: row[0].startswith(prefix), cursor)
 
     @property
+    def file(self) -> Path:
+        """Where the store is: its size is what it takes, its time is when it was last folded."""
+        return Path(self._environment.path()) / "data.mdb"
+
+    @property
     def size(self) -> int:
         """How many rows the store has, of all kinds."""
         size: int = self.transaction.stat(self._environment.open_db())["entries"]

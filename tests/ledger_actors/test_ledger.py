@@ -89,7 +89,7 @@ async def test_an_unknown_user_has_nothing_and_takes_no_memory(world: World) -> 
     async with world.ledger() as ledger:
         assert await ledger.balance(ANN) == 0
         assert await ledger.history(ANN, 1) == ()
-        assert sum(shard.active_accounts for shard in ledger.statistics()) == 0
+        assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 0
 
 
 async def test_nothing_shows_before_it_is_durable(
@@ -193,7 +193,7 @@ async def test_a_full_inbox_refuses_at_once(
         ledger.submit(Credit(ANN, ONE))
         with pytest.raises(Overloaded):
             ledger.submit(Credit(ANN, ONE))
-        assert sum(shard.inbox.refused for shard in ledger.statistics()) == 1
+        assert sum(shard.inbox.refused for shard in ledger.statistics().shards) == 1
         world.log.pause.set()
 
 
@@ -395,7 +395,7 @@ class TestWithASnapshot:
             await world.snapshot(ledger)
             await ledger.credit(BOB, ONE)
             assert ledger.unfolded_entries == 1
-            assert sum(shard.active_accounts for shard in ledger.statistics()) == 1
+            assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 1
 
     async def test_pages_join_snapshot_and_memory_without_a_seam(self, world: World) -> None:
         async with world.ledger() as ledger:
@@ -467,7 +467,7 @@ class TestWhenAShardRaises:
             assert (await ledger.credit(ANN, ONE, KEY)).replayed
             assert await ledger.balance(ANN) == ONE
             assert [error for _, error in world.restarts] == ["a defect"]
-            assert sum(shard.restarts for shard in ledger.statistics()) == 1
+            assert sum(shard.restarts for shard in ledger.statistics().shards) == 1
 
     async def test_what_it_had_made_durable_is_there_and_counts_once(
         self, world: World, monkeypatch: pytest.MonkeyPatch
