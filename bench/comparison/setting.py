@@ -19,6 +19,8 @@ class Chosen(StrEnum):
     LATENCY = "latency"
     GROWTH = "growth"
     CONNECTIONS = "connections"
+    SWITCHES = "switches"
+    """Adds, reads and bulks with metrics and the like on, and off."""
 
 
 class PeerChoice(StrEnum):

@@ -96,6 +96,11 @@ def _empty(beside: str) -> FigureName:
     return FigureName(EMPTY_ROUTE, f"empty beside {beside}, 64 connections")
 
 
+def _switched(what: str, load: str) -> Target:
+    on, off = _ours(f"{load}, all on"), _ours(f"{load}, all off")
+    return Target(f"{what} with all of it on, against off", on, off, Bound.AT_LEAST, 0.95)
+
+
 TARGETS: Final = (
     Target("add", _ours("add, 64 connections"), _empty("adds"), Bound.AT_LEAST, 20),
     Target(
@@ -159,4 +164,8 @@ TARGETS: Final = (
         Bound.AT_LEAST,
         0.7,
     ),
+    _switched("add", "add"),
+    _switched("balance", "balance"),
+    _switched("history", "history"),
+    _switched("bulk of msgpack", "bulk"),
 )
