@@ -33,7 +33,7 @@ ACCEPTS_PER_STEP: Final = 64
 SWEEP_INTERVAL_S: Final = 1.0
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _REFUSED: Final = (
-    b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+    b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n%b\r\n"
 )
 
 
@@ -257,9 +257,11 @@ class FastLane:
             self._epoll.register(connection.fd, select.EPOLLIN)
 
     def _refuse(self, accepted: socket.socket) -> None:
+        request_id = self.ids.of(b"")
+        line = b"x-request-id: %b\r\n" % request_id if request_id else b""
         with accepted:
             try:
-                accepted.send(_REFUSED)
+                accepted.send(_REFUSED % line)
             except OSError:
                 return
 

@@ -322,7 +322,8 @@ class LaneConnection:
         request_id = lane.ids.of(reader.request_id)
         trace = None
         if lane.tracer is not None:
-            trace = lane.tracer.begin(route.value, reader.traceparent, request_id)
+            method = "POST" if route is Route.ADD or route is Route.BULK else "GET"
+            trace = lane.tracer.begin(method, route.value, reader.traceparent, request_id)
         if route is Route.ADD:
             slot = _Slot(self, lane.now, lane.adds, request_id, trace)
             self._slots.append(slot)

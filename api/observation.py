@@ -25,7 +25,9 @@ class Trace(Protocol):
 class Tracer(Protocol):
     """`api.tracing` has one. Where nothing is traced there is none, and none is imported."""
 
-    def begin(self, route: str | None, traceparent: bytes, request_id: bytes) -> Trace | None:
+    def begin(
+        self, method: str, route: str | None, traceparent: bytes, request_id: bytes
+    ) -> Trace | None:
         """The trace of a request that comes in now; None where it is not sampled.
 
         Args:

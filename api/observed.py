@@ -58,7 +58,7 @@ class Observed:
         if tracer is None:
             return None
         parents = [value for name, value in scope["headers"] if name == TRACEPARENT]
-        return tracer.begin(None, parents[-1] if parents else b"", request_id)
+        return tracer.begin(scope["method"], None, parents[-1] if parents else b"", request_id)
 
     def _answered(self, scope: HTTPScope, status: int, seconds: float, trace: Trace | None) -> None:
         route = str(scope.get(ROUTE, OTHER))

@@ -3,9 +3,10 @@
 import gc
 import signal
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -22,11 +23,15 @@ from ledger_actors.identity import ShardId
 from ledger_actors.ledger import Ledger
 from ledger_actors.snapshotting import SnapshotTaken, keep_snapshots
 from persistence.data_directory import locked, open_or_create
+from persistence.errors import StoreError
 from persistence.mapped_memory import keep_mapping_small
 from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import LmdbWriteAheadLog, open_write_ahead_log
+
+if TYPE_CHECKING:
+    from api.tracing import RequestTracer
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the log's thread waits for the interpreter at most, several times a commit."""
@@ -53,6 +58,7 @@ async def serve(settings: Settings) -> None:
         async with (
             open_write_ahead_log(directory.log) as log,
             open_snapshotter(directory) as snapshotter,
+            _tracing(settings) as tracer,
         ):
             await check_joined(log, snapshots.head)
             ledger = Ledger(
@@ -64,8 +70,7 @@ async def serve(settings: Settings) -> None:
                 data_dir=str(settings.data_dir.absolute()),
                 shards=directory.shards,
             )
-            store = StoreMetrics(ledger, log, snapshots, snapshotter)
-            await _run(settings, listener, ledger, log, snapshots, snapshotter, store)
+            await _run(settings, listener, ledger, log, snapshots, snapshotter, tracer)
     events.info("stopped")
 
 
@@ -76,8 +81,9 @@ async def _run(
     log: LmdbWriteAheadLog,
     snapshots: SnapshotView,
     snapshotter: SnapshotterProcess,
-    store: StoreMetrics,
+    tracer: "RequestTracer | None",
 ) -> None:
+    store = StoreMetrics(ledger, log, snapshots, snapshotter)
     async with trio.open_nursery() as services:
         stop = trio.Event()
         await services.start(_stop_on_signal, stop)
@@ -86,8 +92,10 @@ async def _run(
             metrics, lag = Metrics(), EventLoopLag()
             metrics.add(store)
             metrics.add(lag)
+            if tracer is not None:
+                metrics.add(tracer)
             services.start_soon(lag.watch)
-        services.start_soon(serve_http, ledger, listener, settings, stop, metrics, None)
+        services.start_soon(serve_http, ledger, listener, settings, stop, metrics, tracer)
         await _run_ledger(ledger, log, snapshots, snapshotter, settings, store)
         services.cancel_scope.cancel()
 
@@ -134,6 +142,22 @@ async def _run_ledger(
         nursery.start_soon(keep_mapping_small, snapshots)
         await ledger.run()
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _tracing(settings: Settings) -> "AsyncIterator[RequestTracer | None]":
+    """What traces requests, where that is wanted. Nothing of it is imported elsewhere."""
+    if settings.otlp_endpoint is None:
+        yield None
+        return
+    try:
+        from api.tracing import open_tracing
+    except ImportError as error:
+        raise StoreError(
+            f"traces need what is missing here ({error.name}): pip install 'bitburst[tracing]'"
+        ) from None
+    async with open_tracing(settings.otlp_endpoint, settings.trace_ratio, SystemClock()) as tracer:
+        yield tracer
 
 
 async def _stop_on_signal(

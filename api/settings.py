@@ -17,8 +17,13 @@ ENVIRONMENT_PREFIX: Final = "BITBURST_"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _setting(default: Any, kind: Any, explained: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": explained})
+def _setting(default: Any, kind: Any, explained: str, *variables: str) -> Any:
+    """
+    Args:
+        variables: further ones of the environment, after its own.
+    """
+    metadata = {"kind": kind, "help": explained, "variables": variables}
+    return field(default=default, metadata=metadata)
 
 
 _positive = click.IntRange(min=1)
@@ -97,6 +102,17 @@ class Settings:
         click.Choice([policy.value for policy in Policy]),
         "Answers that carry an X-Request-Id: all, those whose request had one, or none.",
     )
+    otlp_endpoint: str | None = _setting(
+        None,
+        str,
+        "URL of a collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318.",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    trace_ratio: float = _setting(
+        0.01,
+        click.FloatRange(0, 1),
+        "Of the requests without a traceparent, so many are traced; with one, it decides.",
+    )
     log_level: str = _setting(
         "info", click.Choice(["debug", "info", "warning", "error"]), "Least level that is logged."
     )
@@ -126,7 +142,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
                 "--" + one.name.replace("_", "-"),
                 default=one.default,
                 type=one.metadata["kind"],
-                envvar=ENVIRONMENT_PREFIX + one.name.upper(),
+                envvar=[ENVIRONMENT_PREFIX + one.name.upper(), *one.metadata["variables"]],
                 show_envvar=True,
                 show_default=one.default is not None,
                 help=one.metadata["help"],
