@@ -17,7 +17,6 @@ from api.limit_hits import Limit
 from api.metrics import Metrics
 from api.observation import Observation
 from api.observed import ROUTE, Observed
-from api.problems import report
 
 LAST_MESSAGE_S: Final = 5
 BULK_PATH: Final = "/v1/credits:batch"
@@ -59,6 +58,12 @@ def create_app(
     framed = _FramedPlainly(_RoutedByPath(app.asgi_app))
     app.asgi_app = Observed(_AnsweredWhole(framed), observation)  # type: ignore[method-assign]
 
+    def respond(answer: Answer) -> Response:
+        if answer.alarm is not None:
+            # The request's id is in the context of the log.
+            observation.damage.report(answer.alarm)
+        return _respond(answer)
+
     @app.before_request
     async def name_route() -> None:
         if request.url_rule is not None:
@@ -66,7 +71,7 @@ def create_app(
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
-        return _respond(
+        return respond(
             await handlers.add(
                 user.encode("latin-1"),
                 request.headers.get("Content-Type"),
@@ -77,7 +82,7 @@ def create_app(
 
     @app.post(BULK_PATH)
     async def bulk() -> Response:
-        return _respond(
+        return respond(
             await handlers.bulk(
                 request.headers.get("Content-Type"),
                 request.headers.getlist("Idempotency-Key"),
@@ -87,11 +92,11 @@ def create_app(
 
     @app.get("/users/<user>/balance")
     async def balance(user: str) -> Response:
-        return _respond(await handlers.balance(user.encode("latin-1")))
+        return respond(await handlers.balance(user.encode("latin-1")))
 
     @app.get("/users/<user>/history")
     async def history(user: str) -> Response:
-        return _respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
+        return respond(await handlers.history(user.encode("latin-1"), request.args.get("page")))
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -209,8 +214,6 @@ async def _exposed(metrics: Metrics) -> Response:
 
 
 def _respond(answer: Answer) -> Response:
-    if answer.alarm is not None:
-        report(answer.alarm)
     response = Response(answer.body, answer.status)
     if not answer.body:
         del response.headers["Content-Type"]

@@ -54,6 +54,7 @@ class FastLane:
     Attributes:
         adds, bulks, balances, histories, healthz, readyz, others: where requests are counted, each
             None where they are not.
+        damage: takes what is for the operator alone.
         ids: tells the id of each request.
         limits: counts the limits that are reached.
         tracer: begins the traces of requests, None where nothing is traced.
@@ -80,6 +81,7 @@ class FastLane:
         self.handlers = handlers
         self.ids = observation.ids
         self.limits = observation.limits
+        self.damage = observation.damage
         self.tracer = observation.tracer
         counts = observation.lane
         self._counts = counts

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from api.app import create_app
+from api.damage_reports import DamageReports
 from api.fast_lane import FastLane
 from api.handlers import Handlers
 from api.hypercorn_server import READ_BYTES_MAX, HypercornServer, ObservedConfig
@@ -124,6 +125,7 @@ def _observation(settings: Settings, tracer: Tracer | None) -> Observation:
     counted = settings.metrics == "on"
     return Observation(
         limits=LimitHits(),
+        damage=DamageReports(),
         ids=request_ids(settings.request_ids),
         lane=RequestCounts() if counted else None,
         hypercorn=RequestCounts() if counted else None,

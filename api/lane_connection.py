@@ -14,7 +14,7 @@ from api.handlers import CLOSE, JSON_ONLY, Answer, answer_message
 from api.limit_hits import Limit
 from api.observation import Trace
 from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
-from api.problems import RETRY_AFTER_S, report
+from api.problems import RETRY_AFTER_S
 from api.request_counts import RouteCounts
 from api.tls import TlsSocket
 
@@ -239,7 +239,7 @@ class LaneConnection:
                 for name, value in answer.headers
             )
             if answer.alarm is not None:
-                report(answer.alarm, request_id)
+                self.lane.damage.report(answer.alarm, request_id)
         if not request_id:
             return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
                 answer.status,

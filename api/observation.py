@@ -4,9 +4,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from api.damage_reports import DamageReports
 from api.limit_hits import LimitHits
 from api.request_counts import RequestCounts
-from api.request_ids import Policy, RequestIds
+from api.request_ids import RequestIds
 from ledger_actors.group_commit import CommitStep
 
 
@@ -42,17 +43,13 @@ class Observation:
     """What is None is not watched."""
 
     limits: LimitHits
+    damage: DamageReports
     ids: RequestIds
     lane: RequestCounts | None = None
     """Requests that the fast lane answers,"""
     hypercorn: RequestCounts | None = None
     """and those that Hypercorn does."""
     tracer: Tracer | None = None
-
-
-def unobserved() -> Observation:
-    """Nothing is watched but limits."""
-    return Observation(LimitHits(), RequestIds(Policy.OFF, ""))
 
 
 trace_of_request: Final[ContextVar[Trace | None]] = ContextVar("trace_of_request", default=None)

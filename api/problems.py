@@ -2,8 +2,6 @@
 
 from typing import Final, NamedTuple
 
-import structlog
-
 from ledger_actors.errors import (
     AmountNotPositive,
     CorruptStore,
@@ -14,8 +12,6 @@ from ledger_actors.errors import (
 )
 
 RETRY_AFTER_S: Final = 1
-
-events = structlog.stdlib.get_logger("bitburst")
 
 
 class BadRequest(Exception):
@@ -47,12 +43,6 @@ class Problem(NamedTuple):
 def alarm_of(error: Exception) -> str | None:
     """What of an error is for the operator alone: where the store is damaged."""
     return str(error) if isinstance(error, CorruptStore) else None
-
-
-def report(alarm: str, request_id: bytes = b"") -> None:
-    """Logs it, with the id of the request that met it, if that has one."""
-    concerned = {"request_id": request_id.decode()} if request_id else {}
-    events.error("the store is damaged", reason=alarm, **concerned)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -41,6 +41,11 @@ class RequestMetrics:
         yield gauge(
             "http_connections_max", "With so many, one more is refused", self._connections_max
         )
+        yield counter(
+            "damage_reports",
+            "Requests that met something in the store that was not written so",
+            self._observation.damage.count,
+        )
         yield self._limits()
 
     def _requests(self) -> Metric:

@@ -2,12 +2,13 @@
 
 import random
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from bench.comparison.audit import Audit
 from bench.comparison.bulk_contest import bulk_entrant
 from bench.comparison.contest import Entrant, alternate
-from bench.comparison.figure import FigureName, Sample
+from bench.comparison.figure import Figure, FigureName, Sample
 from bench.comparison.stage import Stage, sample_of
 from bench.comparison.switches import SWITCHES, Position, both_ways
 from bench.comparison.targets import BITBURST
@@ -38,7 +39,7 @@ def compare_switches(stage: Stage) -> None:
             servers.append((position, server, audit))
         for load in LOADS:
             entrants = [_entrant(stage, load, *one) for one in servers]
-            alternate(entrants, repetitions, stage.results, stage.told)
+            _alternate(stage, entrants, repetitions)
         for position, server, audit in servers:
             with awake(server):
                 audited = audit.check()
@@ -56,7 +57,26 @@ def compare_switches(stage: Stage) -> None:
         )
         for position in positions
     ]
-    alternate(bulks, stage.setting.repetitions, stage.results, stage.told)
+    _alternate(stage, bulks, stage.setting.repetitions)
+
+
+def _alternate(stage: Stage, entrants: list[Entrant], repetitions: int) -> None:
+    for figure in alternate(entrants, repetitions, stage.results, stage.told):
+        own = per_processor_second(figure)
+        stage.results.figures[own.name] = own
+
+
+def per_processor_second(figure: Figure) -> Figure:
+    """The same for each second that the peer's processes had a core: what a request costs shows
+    there also where the generator, or someone else on the machine, is what limits the rate."""
+    samples = tuple(
+        replace(sample, value=sample.value / sample.busy.server_processes)
+        for sample in figure.samples
+        if sample.busy is not None and sample.busy.server_processes
+    )
+    name = figure.name._replace(what=f"{figure.name.what}, per processor second")
+    unit = figure.unit.replace("/s", "/processor second")
+    return replace(figure, name=name, unit=unit, samples=samples)
 
 
 def _entrant(

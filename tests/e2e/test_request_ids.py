@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from eventually import eventually
+from exposition import metric
 from raw_http import Reply, connect, credit, head, receive, send, send_bytes
 from store_changes import change, spoil
 
@@ -155,5 +156,6 @@ def test_a_log_line_that_concerns_a_request_names_it(
         posted = body[target.rsplit(b"/", 1)[-1]]
         send(server.url, b"GET" if posted is None else b"POST", target, posted, headers)
         line = server.wait_for_event("the store is damaged")
+        assert metric(server.url, "bitburst_damage_reports_total") == 1
     assert line["request_id"] == "mine"
     assert "folded" in line["reason"]
