@@ -1,4 +1,4 @@
-"""The snapshot store: accounts, histories and request ids, true up to a position of the log."""
+"""The snapshot store: accounts, histories, idempotency keys, true up to a position of the log."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import takewhile

@@ -63,20 +63,27 @@ def compare_switches(stage: Stage) -> None:
 def _alternate(stage: Stage, entrants: list[Entrant], repetitions: int) -> None:
     for figure in alternate(entrants, repetitions, stage.results, stage.told):
         own = per_processor_second(figure)
-        stage.results.figures[own.name] = own
+        if own is not None:
+            stage.results.figures[own.name] = own
 
 
-def per_processor_second(figure: Figure) -> Figure:
+def per_processor_second(figure: Figure) -> Figure | None:
     """The same for each second that the peer's processes had a core: what a request costs shows
-    there also where the generator, or someone else on the machine, is what limits the rate."""
+    there also where the generator, or someone else on the machine, is what limits the rate.
+
+    None where a repetition was too short for the kernel to say.
+    """
+    shares = [busy.server_processes for busy in figure.busy]
+    if len(shares) < len(figure.samples) or not all(shares):
+        return None
     samples = tuple(
-        replace(sample, value=sample.value / sample.busy.server_processes)
-        for sample in figure.samples
-        if sample.busy is not None and sample.busy.server_processes
+        replace(sample, value=sample.value / share)
+        for sample, share in zip(figure.samples, shares, strict=True)
     )
     name = figure.name._replace(what=f"{figure.name.what}, per processor second")
-    unit = figure.unit.replace("/s", "/processor second")
-    return replace(figure, name=name, unit=unit, samples=samples)
+    return replace(
+        figure, name=name, unit=figure.unit.replace("/s", "/processor second"), samples=samples
+    )
 
 
 def _entrant(
