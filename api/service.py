@@ -154,7 +154,7 @@ async def _tracing(settings: Settings) -> "AsyncIterator[RequestTracer | None]":
         from api.tracing import open_tracing
     except ImportError as error:
         raise StoreError(
-            f"traces need what is missing here ({error.name}): pip install 'bitburst[tracing]'"
+            f"traces need what is not installed here ({error.name}): BitBurst's extra `tracing`"
         ) from None
     async with open_tracing(settings.otlp_endpoint, settings.trace_ratio, SystemClock()) as tracer:
         yield tracer

@@ -197,5 +197,5 @@ def test_without_the_packages_an_endpoint_is_refused(
     server = ServerProcess(tmp_path / "data", "--otlp-endpoint", "http://127.0.0.1:1")
     server.start(wait=False)
     assert server.wait() == 1
-    assert "pip install 'bitburst[tracing]'" in server.output()
+    assert "BitBurst's extra `tracing`" in server.output()
     assert "Traceback" not in server.output()
