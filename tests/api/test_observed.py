@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import structlog
@@ -26,38 +26,41 @@ class Defective(MemorySnapshots):
         raise ZeroDivisionError
 
 
-@pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Logs as the server does, and tells the lines so far."""
+@contextmanager
+def logs_as_the_server_has_them() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     configure_logs("info", "json")
-    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
 
 
 async def test_a_defect_is_answered_counted_and_logged_with_the_requests_id(
-    logged: Callable[[], list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     counts = RequestCounts()
     observation = Observation(LimitHits(), DamageReports(), request_ids("always"), hypercorn=counts)
     log = MemoryLog()
-    async with open_ledger(log, Defective(log), ManualClock(), shards=1) as ledger:
-        app = create_app(
-            Handlers(ledger, observation.limits),
-            body_bytes_max=1000,
-            bulk_bytes_max=1000,
-            request_timeout_s=1,
-            observation=observation,
-        )
-        answer = await app.test_client().get("/users/ann/balance", headers={"X-Request-Id": "mine"})
+    with logs_as_the_server_has_them():
+        async with open_ledger(log, Defective(log), ManualClock(), shards=1) as ledger:
+            app = create_app(
+                Handlers(ledger, observation.limits),
+                body_bytes_max=1000,
+                bulk_bytes_max=1000,
+                request_timeout_s=1,
+                observation=observation,
+            )
+            headers = {"X-Request-Id": "mine"}
+            answer = await app.test_client().get("/users/ann/balance", headers=headers)
 
     assert (answer.status_code, answer.headers["x-request-id"]) == (500, "mine")
     assert [(one.route, one.status) for one in counts.statistics() if one.seconds.count] == [
         ("balance", 500)
     ]
-    (line,) = logged()
+    (line,) = [json.loads(one) for one in capsys.readouterr().out.splitlines()]
     assert line["request_id"] == "mine"
     assert "ZeroDivisionError" in line["exception"]
