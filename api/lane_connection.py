@@ -15,7 +15,7 @@ from api.limit_hits import Limit
 from api.observation import Trace
 from api.plain_request import HEAD_END, HeadReader, PlainRequest, Route, may_become_plain
 from api.problems import RETRY_AFTER_S
-from api.request_counts import RouteCounts
+from api.request_counts import OK, RouteCounts
 from api.tls import TlsSocket
 
 if TYPE_CHECKING:
@@ -54,8 +54,13 @@ class _Slot:
     def fill(self, answer: Answer) -> None:
         connection = self._connection
         self.answer = connection.encode(answer, self._request_id)
-        if self._counts is not None:
-            self._counts.answered(answer.status, connection.lane.answer_time() - self._begun)
+        counts = self._counts
+        if counts is not None:
+            seconds = connection.lane.answer_time() - self._begun
+            if answer.status == OK:
+                counts.ok.observe(seconds)
+            else:
+                counts.answered(answer.status, seconds)
         if self._trace is not None:
             self._trace.settled(connection.lane.handlers.step)
             self._trace.end(answer.status)

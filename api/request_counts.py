@@ -28,12 +28,15 @@ class RouteCounts:
     """The requests for one route on one server.
 
     What is answered at once is noted, and measured together with all else of its step.
+
+    Attributes:
+        ok: those with status 200. Whoever knows the status may observe here, a call less.
     """
 
-    __slots__ = ("_noted", "_noted_others", "_ok", "_others")
+    __slots__ = ("_noted", "_noted_others", "_others", "ok")
 
     def __init__(self) -> None:
-        self._ok = Histogram(REQUEST_SECONDS)
+        self.ok = Histogram(REQUEST_SECONDS)
         self._others: dict[int, Histogram] = {}
         self._noted = 0
         self._noted_others: list[int] = []
@@ -41,7 +44,7 @@ class RouteCounts:
     def answered(self, status: int, seconds: float) -> None:
         """Counts a request that took so long."""
         if status == OK:
-            self._ok.observe(seconds)
+            self.ok.observe(seconds)
             return
         histogram = self._others.get(status)
         if histogram is None:
@@ -58,7 +61,7 @@ class RouteCounts:
     def measure(self, seconds: float) -> None:
         """All that was noted took so long."""
         if self._noted:
-            self._ok.observe(seconds, self._noted)
+            self.ok.observe(seconds, self._noted)
             self._noted = 0
         if self._noted_others:
             others, self._noted_others = self._noted_others, []
@@ -66,7 +69,7 @@ class RouteCounts:
                 self.answered(status, seconds)
 
     def statistics(self, route: str) -> Iterator[RequestStatistics]:
-        yield RequestStatistics(route, OK, self._ok.statistics())
+        yield RequestStatistics(route, OK, self.ok.statistics())
         for status, histogram in sorted(self._others.items()):
             yield RequestStatistics(route, status, histogram.statistics())
 

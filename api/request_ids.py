@@ -8,11 +8,12 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from itertools import count
+from itertools import chain, count
 from typing import Final
 
 HEADER: Final = b"x-request-id"
 PREFIX_BYTES: Final = 6
+_LAST_DIGITS: Final = tuple(b"%03x" % number for number in range(16**3))
 _VALID: Final = re.compile(rb"[!-~]{1,128}")
 
 
@@ -35,8 +36,7 @@ class RequestIds:
         """
         self._made: Iterator[bytes] = iter(())
         if policy is Policy.ALWAYS:
-            # An iterator without a line of Python in it: it is asked once for each request.
-            self._made = map(f"{prefix}-%x".encode().__mod__, count(1))
+            self._made = _numbered(prefix)
         self._echoes = policy is not Policy.OFF
 
     def of(self, sent: bytes) -> bytes:
@@ -47,6 +47,12 @@ class RequestIds:
         if sent and self._echoes and _VALID.fullmatch(sent):
             return sent
         return next(self._made, b"")
+
+
+def _numbered(prefix: str) -> Iterator[bytes]:
+    """The prefix with one number after the other, without a line of Python for each."""
+    blocks = (f"{prefix}-{block:x}".encode() for block in count())
+    return chain.from_iterable(map(block.__add__, _LAST_DIGITS) for block in blocks)
 
 
 def request_ids(policy: str) -> RequestIds:
