@@ -109,7 +109,7 @@ class Settings:
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     )
     trace_ratio: float = _setting(
-        0.01,
+        0.001,
         click.FloatRange(0, 1),
         "Of the requests without a traceparent, so many are traced; with one, it decides.",
     )
