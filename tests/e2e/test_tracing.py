@@ -143,9 +143,10 @@ def test_a_collector_that_is_not_there_costs_spans_and_nothing_else(
 
 
 def test_spans_that_the_collector_does_not_take_are_dropped_and_counted(
-    tmp_path: Path, collector: Collector
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = 1000
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     collector.answers.clear()
     with (
         traced(tmp_path / "data", collector, 1) as server,
@@ -158,9 +159,12 @@ def test_spans_that_the_collector_does_not_take_are_dropped_and_counted(
             reply = conversation.receive()
             assert reply is not None
             assert reply.status == 200
-        # Each is three spans, and no more than 2048 are kept.
-        dropped = metric(server.url, "bitburst_trace_spans_total", outcome="dropped")
-        assert dropped >= 3 * requests - 2048
+        # Each is three spans, and no more than 2048 are kept. On a slow machine the exporter may
+        # have given up some of those.
+        spans = "bitburst_trace_spans_total"
+        dropped = metric(server.url, spans, outcome="dropped")
+        assert dropped > 0
+        assert dropped + metric(server.url, spans, outcome="failed") >= 3 * requests - 2048
         assert len(server.output().splitlines()) < 10
 
 
