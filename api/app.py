@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -17,6 +18,10 @@ from api.description import encode_description
 from api.docs_page import CONTENT_POLICY, render_docs
 from api.endpoints import HTML
 from api.handlers import CLOSE, PROBLEM, Answer, Handlers, answer_of
+from api.limit_hits import Limit
+from api.metrics import Metrics
+from api.observation import Observation
+from api.observed import ROUTE, Observed
 from api.problem_types import DOCS_PATH
 from api.problems import Problem, problem_of_status
 
@@ -33,7 +38,13 @@ _TARGET: Final = re.compile(rb"(?:https?://[^/]*)?(/(?!/).*)", re.IGNORECASE)
 
 
 def create_app(
-    handlers: Handlers, *, body_bytes_max: int, bulk_bytes_max: int, request_timeout_s: float
+    handlers: Handlers,
+    *,
+    body_bytes_max: int,
+    bulk_bytes_max: int,
+    request_timeout_s: float,
+    observation: Observation,
+    metrics: Metrics | None = None,
 ) -> QuartTrio:
     """The application.
 
@@ -41,6 +52,7 @@ def create_app(
         body_bytes_max: the largest body that it reads of a request that is no bulk.
         bulk_bytes_max: the same of a bulk.
         request_timeout_s: how long it waits for one.
+        metrics: what `/metrics` shows; without them there is no such path.
     """
 
     class LimitedRequest(TrioRequest):
@@ -57,7 +69,19 @@ def create_app(
     bounded = BodyBudget(
         app.asgi_app, body_bytes_max=body_bytes_max, bulk=(BULK_PATH, bulk_bytes_max)
     )
-    app.asgi_app = _AnsweredWhole(_FramedPlainly(_RoutedByPath(bounded)))  # type: ignore[method-assign]
+    framed = _FramedPlainly(_RoutedByPath(bounded))
+    app.asgi_app = Observed(_AnsweredWhole(framed), observation)  # type: ignore[method-assign]
+
+    def respond(answer: Answer) -> Response:
+        if answer.alarm is not None:
+            # The request's id is in the context of the log.
+            observation.damage.report(answer.alarm)
+        return _respond(answer)
+
+    @app.before_request
+    async def name_route() -> None:
+        if request.url_rule is not None:
+            request.scope[ROUTE] = request.url_rule.endpoint  # type: ignore[typeddict-unknown-key]
 
     @app.before_request
     async def refuse_strangers() -> Response | None:
@@ -73,7 +97,7 @@ def create_app(
 
     @app.post("/users/<user>/add")
     async def add(user: str) -> Response:
-        return _respond(
+        return respond(
             await handlers.add(
                 _authorization(),
                 user.encode("latin-1"),
@@ -85,7 +109,7 @@ def create_app(
 
     @app.post(BULK_PATH)
     async def bulk() -> Response:
-        return _respond(
+        return respond(
             await handlers.bulk(
                 _authorization(),
                 request.headers.get("Content-Type"),
@@ -96,11 +120,11 @@ def create_app(
 
     @app.get("/users/<user>/balance")
     async def balance(user: str) -> Response:
-        return _respond(await handlers.balance(_authorization(), user.encode("latin-1")))
+        return respond(await handlers.balance(_authorization(), user.encode("latin-1")))
 
     @app.get("/users/<user>/history")
     async def history(user: str) -> Response:
-        return _respond(
+        return respond(
             await handlers.history(
                 _authorization(), user.encode("latin-1"), request.args.get("page")
             )
@@ -108,7 +132,7 @@ def create_app(
 
     @app.get("/v1/users/<user>/requests/<key>")
     async def request_status(user: str, key: str) -> Response:
-        return _respond(
+        return respond(
             await handlers.request_status(
                 _authorization(), user.encode("latin-1"), key.encode("latin-1")
             )
@@ -123,10 +147,15 @@ def create_app(
         return _respond(handlers.readyz())
 
     _describe_itself(app)
+    if metrics is not None:
+        app.add_url_rule("/metrics", "metrics", partial(_exposed, metrics))
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
+        if error.code == 408:
+            observation.limits.note(Limit.REQUEST_TIME)
         if error.code == 413:
+            observation.limits.note(Limit.BODY_BYTES)
             bytes_max = bulk_bytes_max if request.path == BULK_PATH else body_bytes_max
             return _closing(413, f"the body must be at most {bytes_max} bytes")
         return _refuse(error)
@@ -244,6 +273,12 @@ async def _body() -> bytes:
 async def _made(make: Callable[[], bytes]) -> bytes:
     # The first time it takes tens of milliseconds, which nobody else is to wait for.
     return await trio.to_thread.run_sync(make)
+
+
+async def _exposed(metrics: Metrics) -> Response:
+    """`GET /metrics`"""
+    body, content_type = await metrics.exposition(request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)
 
 
 def _respond(answer: Answer) -> Response:

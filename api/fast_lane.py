@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 from wsgiref.handlers import format_date_time
 
@@ -20,8 +21,11 @@ import trio
 
 from api.handlers import Handlers
 from api.lane_connection import RECEIVE_BYTES, LaneConnection
+from api.limit_hits import Limit
+from api.observation import Observation
 from api.plain_request import HeadReader, Route
-from api.problems import NO_ROOM
+from api.problems import no_room
+from api.request_counts import OTHER
 from api.tls import TlsSocket
 
 EVENTS_PER_STEP: Final = 512
@@ -37,11 +41,28 @@ SWEEP_INTERVAL_S: Final = 1.0
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+@dataclass(frozen=True, slots=True)
+class LaneStatistics:
+    connections: int
+    """Open now, on the lane."""
+    accepted: int
+    handed_over: int
+    """Of those accepted, to Hypercorn."""
+    buffered_bytes: int
+    """Reserved for bodies that have not all come."""
+
+
 class FastLane:
     """Serves a listening socket until `stop`. The connections call it back.
 
     Attributes:
         head_reader: of all connections.
+        adds, bulks, balances, histories, healthz, readyz, others: where requests are counted, each
+            None where they are not.
+        damage: takes what is for the operator alone.
+        ids: tells the id of each request.
+        limits: counts the limits that are reached.
+        tracer: begins the traces of requests, None where nothing is traced.
         now: the time of the current step, in seconds of trio's clock.
         buffered_bytes: reserved for bodies that have not all come.
         receive_bytes: taken of a connection at once.
@@ -61,10 +82,24 @@ class FastLane:
         connections_max: int,
         request_timeout_s: float,
         keep_alive_s: float,
+        observation: Observation,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handlers = handlers
         self.head_reader = HeadReader()
+        self.ids = observation.ids
+        self.limits = observation.limits
+        self.damage = observation.damage
+        self.tracer = observation.tracer
+        counts = observation.lane
+        self._counts = counts
+        self.adds = None if counts is None else counts.of(Route.ADD.value)
+        self.bulks = None if counts is None else counts.of(Route.BULK.value)
+        self.balances = None if counts is None else counts.of(Route.BALANCE.value)
+        self.histories = None if counts is None else counts.of(Route.HISTORY.value)
+        self.healthz = None if counts is None else counts.of(Route.HEALTHZ.value)
+        self.readyz = None if counts is None else counts.of(Route.READYZ.value)
+        self.others = None if counts is None else counts.of(OTHER)
         self.now = trio.current_time()
         self.buffered_bytes = 0
         self.receive_bytes = RECEIVE_BYTES
@@ -87,6 +122,8 @@ class FastLane:
         self._stepping = False
         self._answered = trio.lowlevel.ParkingLot()
         self._accepting = False
+        self._accepted = 0
+        self._handed_over = 0
         self._stopping = False
         self._emptied = trio.Event()
 
@@ -115,6 +152,17 @@ class FastLane:
             connection.end()
         self._notice_empty()
 
+    def statistics(self) -> LaneStatistics:
+        return LaneStatistics(
+            len(self._connections), self._accepted, self._handed_over, self.buffered_bytes
+        )
+
+    def answer_time(self) -> float:
+        """The time of an answer: that of the step, or of the commit whose first answer this is."""
+        if not self._stepping and not self._dirty:
+            self._read_clock()
+        return self.now
+
     def length_max(self, route: Route) -> int:
         """Bytes of the largest body that is read on this route."""
         return self._lengths_max.get(route, 0)
@@ -140,6 +188,7 @@ class FastLane:
     ) -> None:
         """Gives the connection to Hypercorn, with what was read of it."""
         self.forget(connection)
+        self._handed_over += 1
         connection.fd = -1
         self._hand_over(taken, received)
 
@@ -167,7 +216,17 @@ class FastLane:
             self._serve_ready(ready)
         self._served = served
         self._stepping = False
+        if self._counts is not None:
+            self._measure()
         self._flush()
+
+    def _measure(self) -> None:
+        """What was answered at once waited for all else of its step."""
+        begun = self.now
+        self._read_clock()
+        for counts in (self.balances, self.histories, self.healthz, self.readyz):
+            if counts is not None:
+                counts.measure(self.now - begun)
 
     def _serve_ready(self, ready: Sequence[tuple[int, int]]) -> None:
         connections = self._connections
@@ -208,8 +267,10 @@ class FastLane:
                 return
             accepted.setblocking(False)
             if len(self._connections) + self._others() >= self._connections_max:
+                self.limits.note(Limit.CONNECTIONS)
                 self._refuse(accepted)
                 continue
+            self._accepted += 1
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = LaneConnection(
                 self, accepted if self._tls is None else TlsSocket(accepted, self._tls)
@@ -220,7 +281,7 @@ class FastLane:
     def _refuse(self, accepted: socket.socket) -> None:
         with accepted:
             try:
-                accepted.send(NO_ROOM)
+                accepted.send(no_room(self.ids.of(b"")))
             except OSError:
                 return
 
@@ -240,6 +301,7 @@ class FastLane:
             if since < slow and connection.waits_for_peer:
                 connection.refuse_slow()
             elif since < idle and connection.idle:
+                self.limits.note(Limit.KEEP_ALIVE)
                 connection.close()
 
     def _accept_again(self) -> None:

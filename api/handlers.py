@@ -10,6 +10,8 @@ import trio
 from api import bulk_wire, wire
 from api.admission import Admission
 from api.api_keys import ADMIN, READ, WRITE
+from api.limit_hits import Limit, LimitHits
+from api.observation import trace_of_request
 from api.problem_types import AMOUNT_NOT_POSITIVE, NOT_READY
 from api.problems import (
     RETRY_AFTER_S,
@@ -18,6 +20,7 @@ from api.problems import (
     Problem,
     TooManyCredits,
     UnsupportedMediaType,
+    alarm_of,
     problem_of,
 )
 from ledger_actors import (
@@ -30,7 +33,8 @@ from ledger_actors import (
     Submission,
     UserId,
 )
-from ledger_actors.errors import LedgerError
+from ledger_actors.errors import CorruptStore, LedgerError
+from ledger_actors.group_commit import CommitStep
 
 Headers = Sequence[tuple[str, str]]
 
@@ -52,6 +56,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     status: int
     body: bytes
     headers: Headers = JSON_ONLY
+    alarm: str | None = None
+    """For the operator, not for the caller: whoever sends the answer logs it."""
 
 
 Reply = Callable[[Answer], object]
@@ -69,9 +75,15 @@ class Handlers:
         admission: who is let in.
     """
 
-    def __init__(self, ledger: Ledger, admission: Admission) -> None:
+    def __init__(self, ledger: Ledger, admission: Admission, limits: LimitHits) -> None:
         self._ledger = ledger
+        self._limits = limits
         self.admission = admission
+
+    @property
+    def step(self) -> CommitStep | None:
+        """As `Ledger.step`."""
+        return self._ledger.step
 
     def read_clock(self, now_s: float) -> None:
         """Lets limits that depend on time know it.
@@ -128,7 +140,7 @@ class Handlers:
     ) -> Answer:
         """As `add_nowait`."""
         self.read_clock(trio.current_time())
-        return await _reply_of(
+        return await self._reply_of(
             partial(self.add_nowait, authorization, user, content_type, idempotency_keys, body)
         )
 
@@ -158,6 +170,8 @@ class Handlers:
             TooManyCredits,
             NotAdmitted,
         ) as error:
+            if isinstance(error, TooManyCredits):
+                self._limits.note(Limit.BULK_CREDITS)
             reply(answer_problem(error))
 
     async def bulk(
@@ -169,7 +183,7 @@ class Handlers:
     ) -> Answer:
         """As `bulk_nowait`."""
         self.read_clock(trio.current_time())
-        return await _reply_of(
+        return await self._reply_of(
             partial(self.bulk_nowait, authorization, content_type, idempotency_keys, body)
         )
 
@@ -223,6 +237,21 @@ class Handlers:
             return answer_problem(error)
         return Answer(200, wire.encode_request_status(uid, named, status), (JSON, NOT_KEPT))
 
+    async def _reply_of(self, start: Callable[[Reply], None]) -> Answer:
+        replies: list[Answer] = []
+        replied = trio.Event()
+        trace = trace_of_request.get()
+
+        def reply(answer: Answer) -> None:
+            if trace is not None:
+                trace.settled(self.step)
+            replies.append(answer)
+            replied.set()
+
+        start(reply)
+        await replied.wait()
+        return replies[0]
+
     async def _waiting(self, user: bytes, answer: Callable[[], Answer]) -> Answer:
         while True:
             self.read_clock(trio.current_time())
@@ -266,20 +295,9 @@ def answer_of(problem: Problem) -> Answer:
 
 
 def answer_problem(error: Exception) -> Answer:
-    return answer_of(problem_of(error))
-
-
-async def _reply_of(start: Callable[[Reply], None]) -> Answer:
-    replies: list[Answer] = []
-    replied = trio.Event()
-
-    def reply(answer: Answer) -> None:
-        replies.append(answer)
-        replied.set()
-
-    start(reply)
-    await replied.wait()
-    return replies[0]
+    answer = answer_of(problem_of(error))
+    alarm = alarm_of(error)
+    return answer if alarm is None else msgspec.structs.replace(answer, alarm=alarm)
 
 
 def _add(
@@ -315,5 +333,7 @@ def _credited(decoded: Sequence[bulk_wire.Decoded], bulk: Bulk) -> Answer:
     if bulk.uniform and len(bulk) == len(decoded):
         return Answer(200, bulk_wire.CREATED_LINE * len(decoded), (LINES,))
     outcomes = iter(bulk.outcomes())
-    results = (one if isinstance(one, Exception) else next(outcomes) for one in decoded)
-    return Answer(200, bulk_wire.encode_outcomes(results), (LINES,))
+    results = [one if isinstance(one, Exception) else next(outcomes) for one in decoded]
+    alarms = [str(one) for one in results if isinstance(one, CorruptStore)]
+    alarm = f"{alarms[0]} (credits of the bulk that met such: {len(alarms)})" if alarms else None
+    return Answer(200, bulk_wire.encode_outcomes(results), (LINES,), alarm)

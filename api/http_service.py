@@ -10,13 +10,19 @@ from typing import Final
 
 import structlog
 import trio
-from hypercorn.config import Config
 
 from api.admission import Admission
 from api.app import create_app
+from api.damage_reports import DamageReports
 from api.fast_lane import FastLane
 from api.handlers import Handlers
-from api.hypercorn_server import READ_BYTES_MAX, HypercornServer
+from api.hypercorn_server import READ_BYTES_MAX, HypercornServer, ObservedConfig
+from api.limit_hits import LimitHits
+from api.metrics import Metrics
+from api.observation import Observation, Tracer
+from api.request_counts import RequestCounts
+from api.request_ids import request_ids
+from api.request_metrics import LaneMetrics, RequestMetrics
 from api.settings import Settings
 from api.tls import TlsSocket, tls_context
 from ledger_actors.ledger import Ledger
@@ -61,26 +67,33 @@ async def serve_http(
     listener: Listener,
     settings: Settings,
     stop: trio.Event,
+    metrics: Metrics | None,
+    tracer: Tracer | None,
 ) -> None:
     """Serves until it is to stop and has answered what is in flight; then closes the ledger."""
-    handlers = Handlers(ledger, admission)
+    observation = _observation(settings, tracer)
+    handlers = Handlers(ledger, admission, observation.limits)
     app = create_app(
         handlers,
         body_bytes_max=settings.body_bytes_max,
         bulk_bytes_max=settings.bulk_bytes_max,
         request_timeout_s=settings.request_timeout_s,
+        observation=observation,
+        metrics=metrics,
     )
     hypercorn = HypercornServer(
         app,
-        _hypercorn_config(settings),
+        _hypercorn_config(settings, observation),
         settings.request_timeout_s,
         listener.tls,
         connections_max=settings.connections_max,
     )
+    if metrics is not None:
+        metrics.add(RequestMetrics(observation, ledger, hypercorn, settings.connections_max))
     if settings.server == "hypercorn":
         await hypercorn.serve(listener.socket, stop)
     else:
-        await _serve_lane(handlers, hypercorn, listener, settings, stop)
+        await _serve_lane(handlers, hypercorn, listener, settings, stop, observation, metrics)
     ledger.close()
 
 
@@ -90,6 +103,8 @@ async def _serve_lane(
     listener: Listener,
     settings: Settings,
     stop: trio.Event,
+    observation: Observation,
+    metrics: Metrics | None,
 ) -> None:
     async with trio.open_nursery() as nursery:
 
@@ -106,8 +121,11 @@ async def _serve_lane(
             connections_max=settings.connections_max,
             request_timeout_s=settings.request_timeout_s,
             keep_alive_s=settings.keep_alive_s,
+            observation=observation,
             tls=listener.tls,
         )
+        if metrics is not None:
+            metrics.add(LaneMetrics(lane))
         nursery.start_soon(lane.serve)
         await stop.wait()
         lane.stop()
@@ -115,8 +133,20 @@ async def _serve_lane(
         nursery.cancel_scope.deadline = trio.current_time() + settings.shutdown_s
 
 
-def _hypercorn_config(settings: Settings) -> Config:
-    config = Config()
+def _observation(settings: Settings, tracer: Tracer | None) -> Observation:
+    counted = settings.metrics == "on"
+    return Observation(
+        limits=LimitHits(),
+        damage=DamageReports(),
+        ids=request_ids(settings.request_ids),
+        lane=RequestCounts() if counted else None,
+        hypercorn=RequestCounts() if counted else None,
+        tracer=tracer,
+    )
+
+
+def _hypercorn_config(settings: Settings, observation: Observation) -> ObservedConfig:
+    config = ObservedConfig(observation)
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     config.keep_alive_timeout = settings.keep_alive_s

@@ -31,7 +31,11 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from api.handlers import PROBLEM
-from api.problems import NO_ROOM, problem_of_status
+from api.limit_hits import Limit
+from api.observation import Observation
+from api.problems import no_room, problem_of_status
+from api.request_counts import OTHER
+from api.request_ids import HEADER
 from api.resumed import Resumed
 from api.tls import TlsSocket, TlsStream
 from api.wire import encode_problem
@@ -39,11 +43,20 @@ from api.wire import encode_problem
 READ_BYTES_MAX: Final = 65_536
 NOT_ALLOWED: Final = {b"CONNECT"}
 """Methods of HTTP/2 whose requests have other pseudo-headers than Hypercorn takes for granted."""
+HEAD_TOO_LARGE: Final = 431
 WHAT_WAS_SENT: Final = ": bytearray("
 """How h11 begins to quote it."""
 _ODD_LINE_END: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 events = structlog.stdlib.get_logger("bitburst")
+
+
+class ObservedConfig(Config):
+    """Hypercorn hands its configuration to everything that answers."""
+
+    def __init__(self, observation: Observation) -> None:
+        super().__init__()
+        self.observation = observation
 
 
 class HypercornServer:
@@ -56,7 +69,7 @@ class HypercornServer:
     def __init__(
         self,
         app: ASGIFramework,
-        config: Config,
+        config: ObservedConfig,
         request_timeout_s: float,
         tls: ssl.SSLContext | None = None,
         *,
@@ -107,8 +120,10 @@ class HypercornServer:
         accepted = socket.socket(fileno=stream.socket.detach())
         accepted.setblocking(False)
         if self.connections >= self._connections_max:
+            observation = self._config.observation
+            observation.limits.note(Limit.CONNECTIONS)
             with accepted, suppress(OSError):
-                accepted.send(NO_ROOM)
+                accepted.send(no_room(observation.ids.of(b"")))
             return
         await self.take(accepted if self._tls is None else TlsSocket(accepted, self._tls), b"")
 
@@ -209,6 +224,7 @@ class _Connection(TCPServer):
                 except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
                     return False
                 return True
+        _observation_of(self.config).limits.note(Limit.ANSWER_TIME)
         return False
 
     async def _read_data(self) -> None:
@@ -292,6 +308,7 @@ class _Http1(H11Protocol):
         return requests.count if begun else None
 
     async def refuse_slow_head(self) -> None:
+        _observation_of(self.config).limits.note(Limit.REQUEST_TIME)
         await self._refuse(408, "the request takes too long to arrive")
         await self.send(Closed())
 
@@ -302,6 +319,8 @@ class _Http1(H11Protocol):
         await super()._create_stream(_without_upgrade(request))
 
     async def _send_error_response(self, status_code: int) -> None:
+        if status_code == HEAD_TOO_LARGE:
+            _observation_of(self.config).limits.note(Limit.HEAD_BYTES)
         reason = str(sys.exception()).partition(WHAT_WAS_SENT)[0]
         await self._refuse(status_code, f"this is not a request of HTTP/1.1: {reason}")
 
@@ -311,6 +330,7 @@ class _Http1(H11Protocol):
             (PROBLEM[0].lower().encode(), PROBLEM[1].encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            *_refused_by(_observation_of(self.config), status_code),
             *self.config.response_headers("h11"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
@@ -318,6 +338,19 @@ class _Http1(H11Protocol):
         with suppress(h11.LocalProtocolError):
             await self._send_h11_event(h11.Data(data=body))
             await self._send_h11_event(h11.EndOfMessage())
+
+
+def _observation_of(config: Config) -> Observation:
+    assert isinstance(config, ObservedConfig)
+    return config.observation
+
+
+def _refused_by(observation: Observation, status_code: int) -> list[tuple[bytes, bytes]]:
+    """Counts what never reaches the application, and returns the header line with its id."""
+    if observation.hypercorn is not None:
+        observation.hypercorn.of(OTHER).answered(status_code, 0)
+    request_id = observation.ids.of(b"")
+    return [(HEADER, request_id)] if request_id else []
 
 
 class _Requests(h11.Connection):

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_of
+from api.limit_hits import Limit
+from api.observation import Trace
 from api.plain_request import HEAD_END, PlainRequest, Route, may_become_plain
 from api.problem_types import OVERLOADED
 from api.problems import RETRY_AFTER_S, Problem, problem_of_status
+from api.request_counts import OK, RouteCounts
 from api.tls import TlsSocket
 
 if TYPE_CHECKING:
@@ -32,15 +35,37 @@ _JSON_LINE: Final = b"content-type: application/json\r\n"
 class _Slot:
     """The place of one answer in the order of a connection's answers."""
 
-    __slots__ = ("_connection", "answer")
+    __slots__ = ("_begun", "_connection", "_counts", "_request_id", "_trace", "answer")
 
-    def __init__(self, connection: "LaneConnection") -> None:
+    def __init__(
+        self,
+        connection: "LaneConnection",
+        begun: float,
+        counts: RouteCounts | None,
+        request_id: bytes,
+        trace: Trace | None,
+    ) -> None:
         self._connection = connection
+        self._begun = begun
+        self._counts = counts
+        self._request_id = request_id
+        self._trace = trace
         self.answer: bytes | None = None
 
     def fill(self, answer: Answer) -> None:
-        self.answer = self._connection.encode(answer)
-        self._connection.advance()
+        connection = self._connection
+        self.answer = connection.encode(answer, self._request_id)
+        counts = self._counts
+        if counts is not None:
+            seconds = connection.lane.answer_time() - self._begun
+            if answer.status == OK:
+                counts.ok.observe(seconds)
+            else:
+                counts.answered(answer.status, seconds)
+        if self._trace is not None:
+            self._trace.settled(connection.lane.handlers.step)
+            self._trace.end(answer.status)
+        connection.advance()
 
 
 class LaneConnection:
@@ -51,7 +76,6 @@ class LaneConnection:
         "_ended",
         "_expecting",
         "_head",
-        "_lane",
         "_leaving",
         "_missing",
         "_out",
@@ -63,6 +87,7 @@ class LaneConnection:
         "_wanted",
         "dirty",
         "fd",
+        "lane",
         "since",
     )
 
@@ -71,7 +96,7 @@ class LaneConnection:
         self.since = lane.now
         self.dirty = False
         """It is in the lane's list of those that have something to send."""
-        self._lane = lane
+        self.lane = lane
         self._socket = accepted
         self._buffer = b""
         """Received, and not yet understood."""
@@ -109,7 +134,7 @@ class LaneConnection:
 
     def readable(self) -> None:
         """Takes what the peer has sent, and begins what it asks for."""
-        size = self._lane.receive_bytes
+        size = self.lane.receive_bytes
         if self._expecting is not None:
             size = min(max(self._missing, size), RECEIVE_BODY_BYTES_MAX)
         try:
@@ -119,7 +144,7 @@ class LaneConnection:
         except OSError:
             self.close()
             return
-        self._lane.taken_bytes += len(received)
+        self.lane.taken_bytes += len(received)
         if not received:
             self._end_of_input()
         elif self._expecting is not None:
@@ -159,7 +184,7 @@ class LaneConnection:
             self._unsent = data[sent:]
             if self._unsent:
                 if sent:
-                    self.since = self._lane.now
+                    self.since = self.lane.now
                 self._listen()
                 return
         if self._paused or self._leaving or self._ended or self._wanted != EPOLLIN:
@@ -186,9 +211,15 @@ class LaneConnection:
 
     def refuse_slow(self) -> None:
         """Closes, and says why to a peer that has not taken too long to take an answer."""
-        if not self._unsent:
+        if self._unsent:
+            self.lane.limits.note(Limit.ANSWER_TIME)
+        else:
+            self.lane.limits.note(Limit.REQUEST_TIME)
             slow = answer_of(problem_of_status(408, "the request takes too long to arrive"))
-            self._out.append(self.encode(Answer(slow.status, slow.body, (*slow.headers, CLOSE))))
+            closing = Answer(slow.status, slow.body, (*slow.headers, CLOSE))
+            sent_id = b"" if self._expecting is None else self._expecting.request_id
+            request_id = self._refused(closing, self.lane.now - self.since, sent_id)
+            self._out.append(self.encode(closing, request_id))
             self._forget_body()
             self._buffer = b""
             self.flush()
@@ -199,12 +230,13 @@ class LaneConnection:
         if self.fd < 0:
             return
         self._forget_body()
-        self._lane.forget(self)
+        self.lane.forget(self)
         self.fd = -1
         self._socket.close()
 
-    def encode(self, answer: Answer) -> bytes:
-        """The answer as it is sent. One that says so is the last."""
+    def encode(self, answer: Answer, request_id: bytes) -> bytes:
+        """The answer as it is sent. One that says so is the last. What of it is for the operator
+        goes to the log."""
         body = answer.body
         if answer.headers is JSON_ONLY:
             lines = _JSON_LINE
@@ -214,21 +246,34 @@ class LaneConnection:
                 b"%b: %b\r\n" % (name.lower().encode(), value.encode())
                 for name, value in answer.headers
             )
-        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
+            if answer.alarm is not None:
+                self.lane.damage.report(answer.alarm, request_id)
+        if not request_id:
+            return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
+                answer.status,
+                lines,
+                len(body),
+                self.lane.date_and_end,
+                body,
+            )
+        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b" % (
             answer.status,
             lines,
             len(body),
-            self._lane.date_and_end,
+            request_id,
+            self.lane.date_and_end,
             body,
         )
 
     def _take(self, data: bytes) -> None:
         """Begins every request that has come whole, and keeps the rest."""
-        read_head = self._lane.head_reader.read
+        read_head = self.lane.head_reader.read
         start = 0
         begun, self._buffer = bool(self._buffer), b""
         while start < len(data):
             if self._slots and (data[start] == GET or len(self._slots) >= PIPELINED_MAX):
+                if len(self._slots) >= PIPELINED_MAX:
+                    self.lane.limits.note(Limit.PIPELINED)
                 # A read sees what the requests before it on its connection have done.
                 self._buffer, self._paused = data[start:], True
                 self._listen()
@@ -239,12 +284,12 @@ class LaneConnection:
                 if not may_become_plain(rest):
                     self._leave(rest)
                 elif start or not begun:
-                    self.since = self._lane.now
+                    self.since = self.lane.now
                 self._buffer = rest
                 return
             body_start = end + len(HEAD_END)
             request = read_head(data[start:body_start])
-            if request is None or request.length > self._lane.length_max(request.route):
+            if request is None or request.length > self.lane.length_max(request.route):
                 self._leave(data[start:])
                 return
             body_end = body_start + request.length
@@ -259,7 +304,7 @@ class LaneConnection:
                 self.end()
                 return
             start = body_end
-        self.since = self._lane.now
+        self.since = self.lane.now
 
     def _take_body(self, received: bytes) -> None:
         request = self._expecting
@@ -277,79 +322,102 @@ class LaneConnection:
         elif len(data) > request.length:
             self._take(data[request.length :])
         else:
-            self.since = self._lane.now
+            self.since = self.lane.now
 
     def _begin(self, request: PlainRequest, body: bytes) -> bool:
         """Hands the request to its handler; False where that would have to wait."""
-        lane = self._lane
+        lane = self.lane
         route = request.route
-        if route is Route.ADD or route is Route.BULK:
-            slot = _Slot(self)
+        request_id = lane.ids.of(request.request_id)
+        trace = None
+        if lane.tracer is not None:
+            method = "POST" if route is Route.ADD or route is Route.BULK else "GET"
+            trace = lane.tracer.begin(method, route.value, request.traceparent, request_id)
+        if route is Route.ADD:
+            slot = _Slot(self, lane.now, lane.adds, request_id, trace)
             self._slots.append(slot)
-            if route is Route.ADD:
-                lane.handlers.add_nowait(
-                    request.authorization,
-                    request.user,
-                    request.content_type,
-                    request.idempotency_keys,
-                    body,
-                    slot.fill,
-                )
-            else:
-                lane.handlers.bulk_nowait(
-                    request.authorization,
-                    request.content_type,
-                    request.idempotency_keys,
-                    body,
-                    slot.fill,
-                )
+            lane.handlers.add_nowait(
+                request.authorization,
+                request.user,
+                request.content_type,
+                request.idempotency_keys,
+                body,
+                slot.fill,
+            )
+            return True
+        if route is Route.BULK:
+            slot = _Slot(self, lane.now, lane.bulks, request_id, trace)
+            self._slots.append(slot)
+            lane.handlers.bulk_nowait(
+                request.authorization,
+                request.content_type,
+                request.idempotency_keys,
+                body,
+                slot.fill,
+            )
             return True
         try:
             if route is Route.BALANCE:
+                counts = lane.balances
                 answer = lane.handlers.balance_nowait(request.authorization, request.user)
             elif route is Route.HISTORY:
+                counts = lane.histories
                 answer = lane.handlers.history_nowait(
                     request.authorization, request.user, request.page
                 )
             elif route is Route.HEALTHZ:
+                counts = lane.healthz
                 answer = lane.handlers.healthz()
             else:
+                counts = lane.readyz
                 answer = lane.handlers.readyz()
         except trio.WouldBlock:
             return False
-        self._answer(answer)
+        if counts is not None:
+            counts.note(answer.status)
+        if trace is not None:
+            trace.end(answer.status)
+        self._answer(answer, request_id)
         return True
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer, request_id: bytes) -> None:
+        encoded = self.encode(answer, request_id)
         if self._slots:
-            slot = _Slot(self)
+            slot = _Slot(self, self.lane.now, None, request_id, None)
+            slot.answer = encoded
             self._slots.append(slot)
-            slot.fill(answer)
         else:
-            self._put_out(self.encode(answer))
+            self._put_out(encoded)
+
+    def _refused(self, answer: Answer, seconds: float, sent_id: bytes) -> bytes:
+        """Counts an answer to what was not all of a request, and returns its id."""
+        if self.lane.others is not None:
+            self.lane.others.answered(answer.status, seconds)
+        return self.lane.ids.of(sent_id)
 
     def _put_out(self, answer: bytes) -> None:
         self._out.append(answer)
         if not self.dirty:
             self.dirty = True
-            self._lane.note_dirty(self)
+            self.lane.note_dirty(self)
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
-        stranger = self._lane.handlers.stranger(request.authorization)
+        stranger = self.lane.handlers.stranger(request.authorization)
         if stranger is not None:
-            self._answer(stranger)
+            self._answer(stranger, self._refused(stranger, 0, request.request_id))
             self.end()
             return
-        if self._lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
-            full = Problem(OVERLOADED, "too many bodies are under way", RETRY_AFTER_S)
-            self._answer(answer_of(full))
+        if self.lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
+            self.lane.limits.note(Limit.BODIES_HELD)
+            full = answer_of(Problem(OVERLOADED, "too many bodies are under way", RETRY_AFTER_S))
+            self._answer(full, self._refused(full, 0, request.request_id))
             self.end()
             return
         self._expecting, self._head = request, head
         self._parts = [part]
         self._missing = request.length - len(part)
-        self._lane.buffered_bytes += request.length
-        self.since = self._lane.now
+        self.lane.buffered_bytes += request.length
+        self.since = self.lane.now
 
     def _leave(self, rest: bytes) -> None:
         self._buffer = rest
@@ -358,7 +426,7 @@ class LaneConnection:
 
     def _forget_body(self) -> None:
         if self._expecting is not None:
-            self._lane.buffered_bytes -= self._expecting.length
+            self.lane.buffered_bytes -= self._expecting.length
             self._expecting, self._parts = None, []
 
     def _go_on(self) -> None:
@@ -369,7 +437,7 @@ class LaneConnection:
                 self._take(self._buffer)
             if self.fd >= 0 and not self._slots and not self._out:
                 if self._leaving:
-                    self._lane.hand_over(self, self._socket, self._buffer)
+                    self.lane.hand_over(self, self._socket, self._buffer)
                     return
                 if self._ended:
                     self.close()
@@ -387,4 +455,4 @@ class LaneConnection:
             wanted = EPOLLIN
         if wanted != self._wanted:
             self._wanted = wanted
-            self._lane.listen(self, wanted)
+            self.lane.listen(self, wanted)

@@ -26,19 +26,29 @@ _REQUEST_LINE: Final = re.compile(
     rb"/(?:(add)|(balance)|history(?:\?page=([0-9]{1,18}))?)"
     rb"|/(?:(v1/credits:batch)|(healthz)|readyz)) HTTP/1\.1"
 )
-_KEY_LINES: Final = (b"\r\nIdempotency-Key: ", b"\r\nidempotency-key: ")
+_VARYING_LINES: Final = (
+    b"\r\nIdempotency-Key: ",
+    b"\r\nidempotency-key: ",
+    b"\r\nX-Request-Id: ",
+    b"\r\nx-request-id: ",
+    b"\r\ntraceparent: ",
+)
+"""How lines begin that are others with each request."""
 _LENGTH_DIGITS_MAX: Final = 9
 
 
 # What a header is to the reader. Plain numbers: looking up a member of an enum takes as long as
 # all else that is done for a header.
 _HOST, _LENGTH, _TYPE, _KEY, _AUTHORIZATION, _CONNECTION, _UNUSUAL, _OTHER = range(8)
+_REQUEST_ID, _TRACE = range(8, 10)
 _HEADERS: Final = {
     b"host": _HOST,
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
     b"idempotency-key": _KEY,
     b"authorization": _AUTHORIZATION,
+    b"x-request-id": _REQUEST_ID,
+    b"traceparent": _TRACE,
     b"connection": _CONNECTION,
     b"transfer-encoding": _UNUSUAL,
     b"content-encoding": _UNUSUAL,
@@ -69,6 +79,10 @@ class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     length: int = 0
     """Bytes of the body."""
     authorization: bytes | None = None
+    request_id: bytes = b""
+    """What it says in `X-Request-Id`."""
+    traceparent: bytes = b""
+    """The same of `traceparent` (W3C Trace Context)."""
 
 
 def may_become_plain(received: bytes) -> bool:
@@ -83,8 +97,8 @@ def may_become_plain(received: bytes) -> bool:
 class HeadReader:
     """Reads heads of requests, and remembers what header lines say.
 
-    A caller sends the same lines with nearly every request, but for the idempotency key: reading
-    them once saves half of what a head costs.
+    A caller sends the same lines with nearly every request, but for those that name the request:
+    reading them once saves half of what a head costs.
     """
 
     def __init__(self) -> None:
@@ -98,23 +112,28 @@ class HeadReader:
             return None
         lines = head[line_end:]
         keys: Sequence[str] = ()
-        for key_line in _KEY_LINES:
-            start = lines.find(key_line)
-            if start >= 0:
-                end = lines.index(b"\r\n", start + len(key_line))
-                key = lines[start + len(key_line) : end]
-                if key.translate(None, _VISIBLE):
-                    return None
-                keys = (key.decode(),)
-                lines = lines[:start] + lines[end:]
-                break
+        request_id = traceparent = b""
         known = self._known.get(lines)
         if known is None:
-            known = self._read_lines(lines)
-            if known is None:
+            varying, lines = _parted(lines)
+            known = self._known.get(lines) or self._read_lines(lines)
+            if known is None or len(varying) > len(dict(varying)):
                 return None
-        if known.keys:
+            for header, value in varying:
+                if value.translate(None, _VISIBLE):
+                    return None
+                if header == _KEY:
+                    keys = (value.decode(),)
+                elif header == _REQUEST_ID:
+                    request_id = value.strip(b" ")
+                else:
+                    traceparent = value.strip(b" ")
+        if known.names_request:
+            if (request_id and known.request_id) or (traceparent and known.traceparent):
+                return None
             keys = (*keys, *known.keys)
+            request_id = request_id or known.request_id
+            traceparent = traceparent or known.traceparent
         get, user, add, balance, page, bulk, healthz = request_line.groups()
         if get is None:
             if known.length is None or not (add or bulk):
@@ -127,18 +146,27 @@ class HeadReader:
                 keys,
                 known.length,
                 known.authorization,
+                request_id,
+                traceparent,
             )
         if add or bulk or known.has_length or keys:
             return None
         if balance:
-            return PlainRequest(Route.BALANCE, user, authorization=known.authorization)
-        if user is None:
-            return PlainRequest(Route.HEALTHZ if healthz else Route.READYZ)
+            route = Route.BALANCE
+        elif user is None:
+            route = Route.HEALTHZ if healthz else Route.READYZ
+        else:
+            route = Route.HISTORY
         return PlainRequest(
-            Route.HISTORY,
-            user,
+            route,
+            user or b"",
             None if page is None else page.decode(),
-            authorization=known.authorization,
+            None,
+            (),
+            0,
+            known.authorization,
+            request_id,
+            traceparent,
         )
 
     def _read_lines(self, lines: bytes) -> "_HeaderLines | None":
@@ -174,6 +202,13 @@ class _HeaderLines:
         self.content_type: str | None = None
         self.keys: tuple[str, ...] = ()
         self.authorization: bytes | None = None
+        self.request_id = b""
+        self.traceparent = b""
+
+    @property
+    def names_request(self) -> bool:
+        """They say what else `_parted` takes out, spelled in another way, or twice."""
+        return bool(self.keys or self.request_id or self.traceparent)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         header = _HEADERS.get(name.lower(), _OTHER)
@@ -192,8 +227,27 @@ class _HeaderLines:
         elif header == _AUTHORIZATION:
             if self.authorization is None:
                 self.authorization = value
+        elif header == _REQUEST_ID:
+            self.plain = self.plain and not self.request_id
+            self.request_id = value.strip(b" ")
+        elif header == _TRACE:
+            self.plain = self.plain and not self.traceparent
+            self.traceparent = value.strip(b" ")
         elif header != _OTHER and (header != _CONNECTION or value.lower() != b"keep-alive"):
             self.plain = False
+
+
+def _parted(lines: bytes) -> tuple[Sequence[tuple[int, bytes]], bytes]:
+    """What the lines say that name the request, and the lines without them."""
+    varying = []
+    for beginning in _VARYING_LINES:
+        start = lines.find(beginning)
+        if start >= 0:
+            end = lines.index(b"\r\n", start + len(beginning))
+            name = beginning[2:-2].lower()
+            varying.append((_HEADERS[name], lines[start + len(beginning) : end]))
+            lines = lines[:start] + lines[end:]
+    return varying, lines
 
 
 def _are_plain(lines: bytes) -> bool:

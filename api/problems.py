@@ -2,8 +2,6 @@
 
 from typing import Final, NamedTuple
 
-import structlog
-
 from api import problem_types as types
 from api.problem_types import ProblemType
 from api.token_bucket import Wait
@@ -25,12 +23,6 @@ from ledger_actors.errors import (
 )
 
 RETRY_AFTER_S: Final = 1
-NO_ROOM: Final = (
-    b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
-)
-"""For a connection that is one too many, before anything is read of it."""
-
-events = structlog.stdlib.get_logger("bitburst")
 
 
 class BadRequest(Exception):
@@ -120,14 +112,17 @@ _TYPES: Final = {
 """The one table: every error that a caller may be told."""
 
 
+def alarm_of(error: Exception) -> str | None:
+    """What of an error is for the operator alone: where the store is damaged."""
+    return str(error) if isinstance(error, CorruptStore) else None
+
+
 def problem_of(error: Exception) -> Problem:
     """The answer to what a handler raised; what is not in the table is raised again."""
     type_ = _TYPES.get(type(error))
     if type_ is None:
         raise error
     if type_ is types.DAMAGED_STORE:
-        # Where the store is damaged is for the operator, who has it from the log.
-        events.error("the store is damaged", reason=str(error))
         return Problem(type_, "what is stored of this user cannot be trusted")
     if isinstance(error, Unauthenticated):
         # What else has come, or is to come, of a stranger is not looked at.
@@ -157,3 +152,16 @@ def problem_of_status(status: int, detail: str) -> Problem:
     if 400 <= status < 500:
         return Problem(_STATUS_TYPES.get(status, types.MALFORMED_HTTP), detail)
     return Problem(_STATUS_TYPES.get(status, types.INTERNAL_ERROR), detail)
+
+
+def no_room(request_id: bytes) -> bytes:
+    """For a connection that is one too many, before anything is read of it.
+
+    Args:
+        request_id: the answer's; an empty one where it has none.
+    """
+    line = b"x-request-id: %b\r\n" % request_id if request_id else b""
+    return (
+        b"HTTP/1.1 503 \r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n%b\r\n"
+        % line
+    )

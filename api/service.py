@@ -3,17 +3,21 @@
 import gc
 import signal
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from api.admission import Admission
+from api.event_loop_lag import EventLoopLag
 from api.http_service import Listener, serve_http
+from api.metrics import Metrics
 from api.reload import CurrentKeys, Reread, keep_current, reload_on_signal
 from api.settings import Settings
+from api.store_metrics import Recovery, StoreMetrics
 from api.system_clock import SystemClock
 from ledger_actors.entry import LogPosition
 from ledger_actors.errors import SnapshotFailed
@@ -29,6 +33,9 @@ from persistence.recovery import check_joined
 from persistence.snapshot_store import SnapshotView, open_snapshot_view
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 from persistence.write_ahead_log import HeldForBackup, LmdbWriteAheadLog, open_write_ahead_log
+
+if TYPE_CHECKING:
+    from api.tracing import RequestTracer
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the log's thread waits for the interpreter at most, several times a commit."""
@@ -62,6 +69,7 @@ async def serve(settings: Settings, reread: Reread) -> None:
         async with (
             open_write_ahead_log(directory.log, _held_for_backup(settings, directory)) as log,
             open_snapshotter(directory) as snapshotter,
+            _tracing(settings) as tracer,
         ):
             await check_joined(log, snapshots.head)
             ledger = Ledger(
@@ -78,7 +86,9 @@ async def serve(settings: Settings, reread: Reread) -> None:
             async with trio.open_nursery() as nursery:
                 await nursery.start(reload_on_signal, settings, reread, keys)
                 nursery.start_soon(keep_current, keys, admission)
-                await _run(settings, listener, admission, ledger, log, snapshots, snapshotter)
+                await _run(
+                    settings, listener, admission, ledger, log, snapshots, snapshotter, tracer
+                )
                 nursery.cancel_scope.cancel()
     events.info("stopped")
 
@@ -103,12 +113,24 @@ async def _run(
     log: LmdbWriteAheadLog,
     snapshots: SnapshotView,
     snapshotter: SnapshotterProcess,
+    tracer: "RequestTracer | None",
 ) -> None:
+    store = StoreMetrics(ledger, log, snapshots, snapshotter)
     async with trio.open_nursery() as services:
         stop = trio.Event()
         await services.start(_stop_on_signal, stop)
-        services.start_soon(serve_http, ledger, admission, listener, settings, stop)
-        await _run_ledger(ledger, log, snapshots, snapshotter, settings)
+        metrics = None
+        if settings.metrics == "on":
+            metrics, lag = Metrics(), EventLoopLag()
+            metrics.add(store)
+            metrics.add(lag)
+            if tracer is not None:
+                metrics.add(tracer)
+            services.start_soon(lag.watch)
+        services.start_soon(
+            serve_http, ledger, admission, listener, settings, stop, metrics, tracer
+        )
+        await _run_ledger(ledger, log, snapshots, snapshotter, settings, store)
         services.cancel_scope.cancel()
 
 
@@ -118,6 +140,7 @@ async def _run_ledger(
     snapshots: SnapshotView,
     snapshotter: SnapshotterProcess,
     settings: Settings,
+    store: StoreMetrics,
 ) -> None:
     started = trio.current_time()
     # A replay makes objects that stay: the garbage collector would look at them over and over.
@@ -127,6 +150,8 @@ async def _run_ledger(
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.enable()
+    duration_s = trio.current_time() - started
+    store.recovery = Recovery(duration_s, recovered.entries)
     events.info(
         "recovered",
         users=snapshots.head.users,
@@ -134,7 +159,7 @@ async def _run_ledger(
         snapshot_position=recovered.snapshot_position,
         replayed_entries=recovered.entries,
         position=recovered.position,
-        duration_s=round(trio.current_time() - started, 3),
+        duration_s=round(duration_s, 3),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
@@ -151,6 +176,22 @@ async def _run_ledger(
         nursery.start_soon(keep_mapping_small, snapshots)
         await ledger.run()
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _tracing(settings: Settings) -> "AsyncIterator[RequestTracer | None]":
+    """What traces requests, where that is wanted. Nothing of it is imported elsewhere."""
+    if settings.otlp_endpoint is None:
+        yield None
+        return
+    try:
+        from api.tracing import open_tracing
+    except ImportError as error:
+        raise StoreError(
+            f"traces need what is not installed here ({error.name}): BitBurst's extra `tracing`"
+        ) from None
+    async with open_tracing(settings.otlp_endpoint, settings.trace_ratio, SystemClock()) as tracer:
+        yield tracer
 
 
 async def _stop_on_signal(

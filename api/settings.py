@@ -10,6 +10,7 @@ import click
 
 from api.admission import Rates
 from api.api_keys import FILE_NAME as KEYS_FILE_NAME
+from api.request_ids import Policy
 from api.token_bucket import RATE_MAX, Rate
 from ledger_actors.ledger import Limits
 from ledger_actors.snapshotting import SnapshotPolicy
@@ -21,8 +22,16 @@ ENVIRONMENT_PREFIX: Final = "BITBURST_"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _setting(default: Any, kind: Any, explained: str, *, reloaded: bool = False) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": explained, "reloaded": reloaded})
+def _setting(
+    default: Any, kind: Any, explained: str, *variables: str, reloaded: bool = False
+) -> Any:
+    """
+    Args:
+        variables: further ones of the environment, after its own.
+        reloaded: SIGHUP has it read again.
+    """
+    metadata = {"kind": kind, "help": explained, "variables": variables, "reloaded": reloaded}
+    return field(default=default, metadata=metadata)
 
 
 class _Seconds(click.FloatRange):
@@ -152,6 +161,25 @@ class Settings:
     shutdown_s: float = _setting(
         10.0, _seconds, "Seconds that requests in flight have to finish at shutdown."
     )
+    metrics: str = _setting(
+        "on", click.Choice(["on", "off"]), "Count requests, and show all metrics at /metrics."
+    )
+    request_ids: str = _setting(
+        "always",
+        click.Choice([policy.value for policy in Policy]),
+        "Answers that carry an X-Request-Id: all, those whose request had one, or none.",
+    )
+    otlp_endpoint: str | None = _setting(
+        None,
+        str,
+        "URL of a collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318.",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    trace_ratio: float = _setting(
+        0.001,
+        click.FloatRange(0, 1),
+        "Of the requests without a traceparent, so many are traced; with one, it decides.",
+    )
     log_level: str = _setting(
         "info",
         click.Choice(["debug", "info", "warning", "error"]),
@@ -203,7 +231,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
                 default=one.default,
                 type=one.metadata["kind"],
                 is_flag=one.metadata["kind"] is bool,
-                envvar=ENVIRONMENT_PREFIX + one.name.upper(),
+                envvar=[ENVIRONMENT_PREFIX + one.name.upper(), *one.metadata["variables"]],
                 show_envvar=True,
                 show_default=one.default is not None,
                 help=one.metadata["help"],

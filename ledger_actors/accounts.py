@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ledger_actors.account import Account
@@ -19,6 +20,21 @@ PAGE_SIZE: Final = 10
 Recorded = Mapping[tuple[UserId, IdempotencyKey], Entry]
 
 
+@dataclass(slots=True)
+class Duplicates:
+    """Requests whose idempotency key had made an entry, or was about to."""
+
+    from_memory: int = 0
+    """Answered from an entry that no snapshot has. Its commit may have been under way when the
+    request came: it is looked up when that is over."""
+    from_snapshot: int = 0
+    """Answered from the snapshot store."""
+    in_flight: int = 0
+    """Shared the outcome of a request that goes to the log with the same commit."""
+    key_reused: int = 0
+    """Refused: the key came with another amount or reference than before."""
+
+
 class Accounts:
     """What is durable, as of the last applied batch. It never waits: every call is synchronous.
 
@@ -34,6 +50,7 @@ class Accounts:
         self._opened_now: list[Account] = []
         self.unfolded = 0
         """Entries held in memory because no snapshot has them yet."""
+        self.duplicates = Duplicates()
 
     @property
     def active(self) -> int:
@@ -126,7 +143,9 @@ class Accounts:
                     if recorded is None and account.folded:
                         recorded = self._recorded(request.user, key, found)
                     if recorded is not None:
-                        outcomes.append(_repeated(request, recorded))
+                        outcome = _repeated(request, recorded)
+                        self._count_duplicate(outcome, recorded, account)
+                        outcomes.append(outcome)
                         submission.uniform = False
                         continue
                 entry = account.stage(request.amount, now, key, request.reference)
@@ -139,6 +158,17 @@ class Accounts:
             else:
                 outcomes.append(entry)
                 entries.append(entry)
+
+    def _count_duplicate(self, outcome: Outcome, recorded: Entry, account: Account) -> None:
+        duplicates = self.duplicates
+        if isinstance(outcome, IdempotencyKeyReused):
+            duplicates.key_reused += 1
+        elif recorded.number > account.count:
+            duplicates.in_flight += 1
+        elif recorded.key in account.keys:
+            duplicates.from_memory += 1
+        else:
+            duplicates.from_snapshot += 1
 
     def _recorded(self, user: UserId, key: IdempotencyKey, found: Recorded | None) -> Entry | None:
         if found is None:

@@ -1,14 +1,25 @@
 """The group commit: takes the shards that have something waiting through their steps together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import trio
 
-from ledger_actors.entry import Batch
+from ledger_actors.entry import Batch, LogPosition, Timestamp
 from ledger_actors.errors import LogFailed, LogUnavailable
 from ledger_actors.ports import Clock, WriteAheadLog
 from ledger_actors.readiness import Readiness
 from ledger_actors.shard import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStep:
+    """One round of all shards that have something waiting."""
+
+    staged_at: Timestamp
+    """When they took what waited: until then it was in their inboxes."""
+    position: LogPosition | None = None
+    """Of the record that made it durable; None where nothing was to be logged, or could be."""
 
 
 class GroupCommit:
@@ -19,6 +30,8 @@ class GroupCommit:
 
     Attributes:
         appending_since_s: when the append in flight began, by trio's clock; None while none is.
+        step: the one that settles submissions now, or did last.
+        refused_appends: how many found no room in the log.
     """
 
     def __init__(self, log: WriteAheadLog, clock: Clock, readiness: Readiness) -> None:
@@ -30,6 +43,8 @@ class GroupCommit:
         self._restarting = 0
         self._closing = False
         self.appending_since_s: float | None = None
+        self.step: CommitStep | None = None
+        self.refused_appends = 0
 
     def schedule(self, shard: Shard) -> None:
         """Takes the shard along with the next append."""
@@ -64,6 +79,7 @@ class GroupCommit:
         staged: list[Shard] = []
         batches: list[Batch] = []
         now = self._clock.now()
+        self.step = CommitStep(now)
         for shard in shards:
             try:
                 batch = shard.stage(now)
@@ -84,6 +100,7 @@ class GroupCommit:
                 shard.fail(error)
             raise
         except LogUnavailable as error:
+            self.refused_appends += 1
             self._readiness.lose(str(error))
             for shard in staged:
                 try:
@@ -95,6 +112,7 @@ class GroupCommit:
                 self._restart(shard, defect, restarts)
         else:
             self._readiness.regain()
+            self.step = CommitStep(now, position)
             for shard in staged:
                 try:
                     shard.commit(position)

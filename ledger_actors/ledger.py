@@ -12,7 +12,7 @@ from ledger_actors.bulk import Bulk
 from ledger_actors.credit import Credit, Credited, CreditRequest, Submission
 from ledger_actors.entry import Entry, LogPosition
 from ledger_actors.errors import Overloaded, Recovering, ShuttingDown, Unavailable
-from ledger_actors.group_commit import GroupCommit
+from ledger_actors.group_commit import CommitStep, GroupCommit
 from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId, shard_of
 from ledger_actors.money import Micros
 from ledger_actors.ports import Clock, SnapshotStore, WriteAheadLog
@@ -38,6 +38,20 @@ class Limits:
     """How often a log that refused a write is probed."""
     commit_s_max: float = 1.0
     """How long a commit may take; until a longer one has ended, credits are `Overloaded`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatistics:
+    shards: Sequence[ShardStatistics]
+    not_ready: str | None
+    """As `Ledger.not_ready`."""
+    unfolded_entries: int
+    """Entries in memory that no snapshot has."""
+    unfolded_entries_max: int
+    refused_behind: int
+    """Submissions and bulks that were refused while there were that many."""
+    refused_appends: int
+    """That the log had no room for. Nothing was recorded of them."""
 
 
 class Ledger:
@@ -66,6 +80,7 @@ class Ledger:
         self._overfull = False
         self._refusal: str | None = None
         """Why credits are refused before they reach a shard."""
+        self._refused_behind = 0
         self._closing = False
 
     @property
@@ -90,7 +105,7 @@ class Ledger:
         """
         shard = self._owner(request.user)
         if self._refusal is not None:
-            raise Overloaded(self._refusal)
+            raise self._refused()
         submission = Submission((request,), on_settled)
         shard.submit(submission)
         return submission
@@ -111,7 +126,7 @@ class Ledger:
         if not self._shards:
             raise self._absent()
         if self._refusal is not None:
-            raise Overloaded(self._refusal)
+            raise self._refused()
         bulk = Bulk(requests, self._shard_count, on_settled)
         for number, part in bulk.parts.items():
             try:
@@ -192,8 +207,20 @@ class Ledger:
         """Entries in memory that no snapshot has."""
         return sum(shard.accounts.unfolded for shard in self._shards if shard.accounts is not None)
 
-    def statistics(self) -> Sequence[ShardStatistics]:
-        return [shard.statistics() for shard in self._shards]
+    @property
+    def step(self) -> CommitStep | None:
+        """The step of the group commit that settles submissions now, or did last."""
+        return self._group_commit.step
+
+    def statistics(self) -> LedgerStatistics:
+        return LedgerStatistics(
+            shards=[shard.statistics() for shard in self._shards],
+            not_ready=self.not_ready,
+            unfolded_entries=self.unfolded_entries,
+            unfolded_entries_max=self._limits.unfolded_entries,
+            refused_behind=self._refused_behind,
+            refused_appends=self._group_commit.refused_appends,
+        )
 
     async def adopt_snapshot(self) -> LogPosition:
         """Moves on to the newest snapshot, lets go of what it covers, returns its position."""
@@ -277,6 +304,11 @@ class Ledger:
         if not self._shards:
             raise self._absent()
         return self._shards[shard_of(user, self._shard_count)]
+
+    def _refused(self) -> Overloaded:
+        if self._overfull:
+            self._refused_behind += 1
+        return Overloaded(self._refusal)
 
     def _absent(self) -> Unavailable:
         return ShuttingDown() if self._closing else Recovering()

@@ -64,7 +64,7 @@ class WriteAheadLog(Protocol):
 
 
 class SnapshotStore(Protocol):
-    """Accounts, histories and request ids, true up to a position of the log.
+    """Accounts, histories and idempotency keys, true up to a position of the log.
 
     It answers from one stable view until `refresh` moves it on. Every look-up raises `CorruptStore`
     where what it finds is not what was written.

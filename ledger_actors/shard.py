@@ -1,12 +1,12 @@
 """The shard actor: it owns its users and serialises their credits."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
-from ledger_actors.accounts import Accounts
+from ledger_actors.accounts import Accounts, Duplicates
 from ledger_actors.credit import Outcome, Replayed, Submission
 from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import (
@@ -31,6 +31,7 @@ class ShardStatistics:
     inbox: InboxStatistics
     active_accounts: int
     unfolded_entries: int
+    duplicates: Duplicates
     restarts: int
 
 
@@ -55,6 +56,7 @@ class Shard:
         self._shard = shard
         self._inbox = Inbox(inbox_limit)
         self._accounts: Accounts | None = accounts
+        self._duplicates = accounts.duplicates
         self._rebuilt = trio.Event()
         self._schedule = schedule
         self._scheduled = False
@@ -81,6 +83,7 @@ class Shard:
             inbox=self._inbox.statistics(),
             active_accounts=0 if accounts is None else accounts.active,
             unfolded_entries=0 if accounts is None else accounts.unfolded,
+            duplicates=replace(self._duplicates),
             restarts=self._restarts,
         )
 
@@ -188,6 +191,7 @@ class Shard:
             except Exception as error:
                 self._on_restart(self._shard, error)
                 failures += 1
+        self._accounts.duplicates = self._duplicates
         rebuilt, self._rebuilt = self._rebuilt, trio.Event()
         rebuilt.set()
         self._go_on()

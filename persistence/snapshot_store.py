@@ -1,4 +1,4 @@
-"""The snapshot store: accounts, histories and request ids, true up to a position of the log."""
+"""The snapshot store: accounts, histories, idempotency keys, true up to a position of the log."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, takewhile
@@ -133,6 +133,11 @@ class SnapshotView:
         with self.transaction.cursor() as cursor:
             if cursor.set_range(prefix):
                 yield from takewhile(lambda row: row[0].startswith(prefix), cursor)
+
+    @property
+    def file(self) -> Path:
+        """Where the store is: its size is what it takes, its time is when it was last folded."""
+        return Path(self._environment.path()) / "data.mdb"
 
     @property
     def size(self) -> int:

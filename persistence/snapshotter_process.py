@@ -5,16 +5,28 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from ledger_actors.entry import LogPosition
 from ledger_actors.errors import SnapshotFailed
+from ledger_actors.histogram import Histogram, HistogramStatistics
 from persistence.data_directory import DataDirectory
 
 ANSWER_BYTES_MAX: Final = 64 * 1024
 STOP_TIMEOUT_S: Final = 5.0
+FOLD_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotterStatistics:
+    folds: HistogramStatistics
+    """Seconds that each took, since the server began; those that failed are not among them."""
+    failures: int
+    starts: int
+    """Of the child process: the first, and one after each time that it ended."""
 
 
 class SnapshotterProcess:
@@ -23,16 +35,33 @@ class SnapshotterProcess:
     def __init__(self, directory: DataDirectory) -> None:
         self._directory = directory
         self._process: trio.Process | None = None
+        self._folds = Histogram(FOLD_SECONDS)
+        self._failures = 0
+        self._starts = 0
 
     @property
     def pid(self) -> int | None:
         """The child's process id, or None while there is none."""
         return None if self._process is None else self._process.pid
 
+    def statistics(self) -> SnapshotterStatistics:
+        return SnapshotterStatistics(self._folds.statistics(), self._failures, self._starts)
+
     async def fold(self) -> LogPosition:
+        started = trio.current_time()
+        try:
+            position = await self._fold()
+        except SnapshotFailed:
+            self._failures += 1
+            raise
+        self._folds.observe(trio.current_time() - started)
+        return position
+
+    async def _fold(self) -> LogPosition:
         if self._process is None or self._process.poll() is not None:
             try:
                 self._process = await self._start()
+                self._starts += 1
             except OSError as error:
                 raise SnapshotFailed(f"the snapshotter cannot be started: {error}") from None
         process = self._process

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import outcome
@@ -13,18 +14,25 @@ import trio
 
 from ledger_actors.entry import Batch, LogPosition, Record
 from ledger_actors.errors import LedgerError
+from ledger_actors.histogram import Histogram, HistogramStatistics
 from persistence.log_store import LogStore
 
 IDLE_S: Final = 0.05
+COMMIT_SECONDS: Final = tuple(
+    thousandth / 1000 for thousandth in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000)
+)
+COMMIT_ENTRIES: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000)
 
 
 @dataclass(frozen=True, slots=True)
 class LogStatistics:
     first_position: LogPosition
     position: LogPosition
-    commits: int
-    entries: int
-    """Entries committed since the log was opened."""
+    commits: HistogramStatistics
+    """Seconds that each commit took since the log was opened: its encoding, its writing and its
+    fsync; also of those that failed."""
+    entries: HistogramStatistics
+    """Entries in each record committed since then; a probe has none."""
     reserved_bytes: int
     held: LogPosition | None
     """What follows this position is kept for the next incremental backup; None: nothing is."""
@@ -63,14 +71,20 @@ class LmdbWriteAheadLog:
     come while an fsync runs share the next one. Tasks hand in, and are woken once a commit.
     """
 
-    def __init__(self, store: LogStore, holding: HeldForBackup) -> None:
+    def __init__(self, store: LogStore, holding: HeldForBackup, clock: Callable[[], float]) -> None:
+        """
+        Args:
+            holding: what is kept of it for backups.
+            clock: seconds, to measure how long commits take; asked from the log's thread.
+        """
         self._store = store
         self._holding = holding
         self._told: LogPosition | None = None
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._trio_token = trio.lowlevel.current_trio_token()
-        self._commits = 0
-        self._entries = 0
+        self._clock = clock
+        self._commits = Histogram(COMMIT_SECONDS)
+        self._entries = Histogram(COMMIT_ENTRIES)
         self._thread = threading.Thread(target=self._work, name="write-ahead-log")
 
     @property
@@ -82,8 +96,8 @@ class LmdbWriteAheadLog:
         return LogStatistics(
             self._store.first,
             self._store.last,
-            self._commits,
-            self._entries,
+            self._commits.statistics(),
+            self._entries.statistics(),
             self._store.reserved_bytes,
             self._store.held,
         )
@@ -147,9 +161,12 @@ class LmdbWriteAheadLog:
 
     def _commit(self, appends: Sequence[_Request]) -> LogPosition:
         batches = [batch for append in appends for batch in append.batches or ()]
-        position = self._store.commit(batches)
-        self._commits += 1
-        self._entries += sum(len(batch.entries) for batch in batches)
+        started = self._clock()
+        try:
+            position = self._store.commit(batches)
+        finally:
+            self._commits.observe(self._clock() - started)
+        self._entries.observe(sum(len(batch.entries) for batch in batches))
         return position
 
     def _cut(self, before: LogPosition) -> None:
@@ -194,12 +211,15 @@ def _own(result: "outcome.Outcome[Any]") -> "outcome.Outcome[Any]":
 
 @asynccontextmanager
 async def open_write_ahead_log(
-    path: Path, holding: HeldForBackup = NOTHING_HELD
+    path: Path,
+    holding: HeldForBackup = NOTHING_HELD,
+    clock: Callable[[], float] = perf_counter,
 ) -> AsyncIterator[LmdbWriteAheadLog]:
     """The log in that directory, made if there is none; closed when the block is left.
 
     Args:
         holding: what is kept of it for backups.
+        clock: seconds since any moment; it measures commits.
 
     Raises:
         CorruptStore: the newest record is not what was written.
@@ -207,7 +227,7 @@ async def open_write_ahead_log(
     """
     store = LogStore(path)
     try:
-        log = LmdbWriteAheadLog(store, holding)
+        log = LmdbWriteAheadLog(store, holding, clock)
         log.start()
         try:
             yield log

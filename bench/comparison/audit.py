@@ -11,7 +11,7 @@ from bench.loads.closed import OPEN_SECONDS_MAX, first_request
 from bench.loads.generator import site
 from bench.loads.lean_client import LeanClient
 from bench.loads.outcome import Outcome
-from bench.loads.requests import Load, amount_of
+from bench.loads.requests import Load, amount_of, with_headers
 from bench.store_builder import user_name
 from bench.wire import Micros, UserName, balance_from_body, balance_request
 
@@ -46,15 +46,19 @@ class Audited:
 class Audit:
     """Of one server, from before its first load to after its last."""
 
-    def __init__(self, url: str, users: int) -> None:
+    def __init__(self, url: str, users: int, headers: tuple[str, ...] = ()) -> None:
         """Reads the balances as they are before.
+
+        Args:
+            headers: lines that each request has to carry.
 
         Raises:
             BenchError: the server did not answer as it should.
         """
         self._url = url
+        self._headers = headers
         self.users = min(users, USERS_MAX)
-        self._before = read_balances(url, self.users)
+        self._before = read_balances(url, self.users, headers)
         self._sent = [0] * self.users
         self._unacknowledged = 0
 
@@ -70,7 +74,7 @@ class Audit:
         Raises:
             BenchError: the server did not answer as it should.
         """
-        now = read_balances(self._url, self.users)
+        now = read_balances(self._url, self.users, self._headers)
         grown = [Micros(after - before) for after, before in zip(now, self._before, strict=True)]
         return compare(self._sent, grown, self._unacknowledged)
 
@@ -87,7 +91,7 @@ def compare(sent: Sequence[int], grown: Sequence[Micros], unacknowledged: int) -
     return Audited(len(sent), sum(sent), found, unacknowledged, wrong)
 
 
-def read_balances(url: str, users: int) -> list[Micros]:
+def read_balances(url: str, users: int, headers: tuple[str, ...] = ()) -> list[Micros]:
     """The balances of users 0 to that.
 
     Raises:
@@ -99,11 +103,12 @@ def read_balances(url: str, users: int) -> list[Micros]:
     asked: dict[int, int] = {}
     waiting = iter(range(users))
     with LeanClient(where.address) as client:
-        first = first_request(Load.BALANCE, where.authority)
+        first = first_request(Load.BALANCE, where.authority, headers)
+        authority = with_headers(where.authority, headers)
         client.open(min(CONNECTIONS, users), first, OPEN_SECONDS_MAX)
         for channel, user in zip(client.channels, waiting, strict=False):
             asked[channel.number] = user
-            client.send(channel, balance_request(where.authority, names[user]))
+            client.send(channel, balance_request(authority, names[user]))
         until = time.monotonic() + READ_SECONDS_MAX
         while asked:
             if client.lost or time.monotonic() > until:
@@ -117,5 +122,5 @@ def read_balances(url: str, users: int) -> list[Micros]:
                 following = next(waiting, None)
                 if following is not None:
                     asked[channel.number] = following
-                    client.send(channel, balance_request(where.authority, names[following]))
+                    client.send(channel, balance_request(authority, names[following]))
     return balances

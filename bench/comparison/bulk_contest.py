@@ -18,6 +18,7 @@ from bench.loads.bulk import (
 )
 from bench.loads.generator import Started, site
 from bench.loads.outcome import Outcome
+from bench.loads.requests import with_headers
 from bench.peers.peer import awake
 from bench.peers.pgbench import PGBENCH, many_adds, run_pgbench
 
@@ -32,13 +33,30 @@ def compare_bulk(stage: Stage) -> None:
     """msgpack and JSON on a fresh store each time, and PostgreSQL with and without balances."""
     dice = random.Random(stage.setting.seed)
     users = [dice.randrange(stage.setting.users) for _ in range(stage.setting.bulk_credits)]
-    entrants = [_bitburst(stage, encoding, users) for encoding in NAMES]
+    entrants = [
+        bulk_entrant(stage, encoding, users, f"bulk, {name}") for encoding, name in NAMES.items()
+    ]
     for balances in (True, False):
         entrants += _postgres(stage, balances=balances)
     alternate(entrants, stage.setting.repetitions, stage.results, stage.told)
 
 
-def _bitburst(stage: Stage, encoding: Encoding, users: list[int]) -> Entrant:
+def bulk_entrant(
+    stage: Stage,
+    encoding: Encoding,
+    users: list[int],
+    what: str,
+    *,
+    flags: tuple[str, ...] = (),
+    headers: tuple[str, ...] = (),
+) -> Entrant:
+    """BitBurst, on a fresh store in each repetition.
+
+    Args:
+        users: one for each credit.
+        flags: further ones of `bitburst serve`.
+        headers: lines that each request has to carry.
+    """
     setting = stage.setting
     counted = min(setting.users, USERS_MAX)
     # Each repetition has a store of its own, and may be sent the same.
@@ -46,15 +64,16 @@ def _bitburst(stage: Stage, encoding: Encoding, users: list[int]) -> Entrant:
 
     def measure(repetition: int) -> Sample:
         if not encoded:
-            encoded.append(encode_requests(users, encoding, "bulk", AUTHORITY))
-        name = f"bulk-{NAMES[encoding]}-{repetition}"
-        with stage.bitburst(name) as server:
+            authority = with_headers(AUTHORITY, headers)
+            encoded.append(encode_requests(users, encoding, "bulk", authority))
+        name = f"{what.replace(', ', '-').replace(' ', '-')}-{repetition}"
+        with stage.bitburst(name, flags) as server:
 
             def run(started: Started) -> Outcome:
-                return send_bulk(site(server.url), encoded[0], counted, started)
+                return send_bulk(site(server.url), encoded[0], counted, started, headers=headers)
 
             with awake(server):
-                audit = Audit(server.url, setting.users)
+                audit = Audit(server.url, setting.users, headers)
             outcome, busy = stage.measure(server, run)
             audit.expect(outcome)
             with awake(server):
@@ -62,8 +81,8 @@ def _bitburst(stage: Stage, encoding: Encoding, users: list[int]) -> Entrant:
         stage.results.note(name, audited.text, audited.wrong)
         return sample_of(outcome, busy)
 
-    what = FigureName(BITBURST, f"bulk, {NAMES[encoding]}")
-    return Entrant(what, "credits/s", "own, bulk", setting.pinned, measure)
+    title = FigureName(BITBURST, what)
+    return Entrant(title, "credits/s", "own, bulk", setting.pinned, measure)
 
 
 def _postgres(stage: Stage, *, balances: bool) -> list[Entrant]:

@@ -16,6 +16,7 @@ from bench.comparison.overload_contest import compare_overload
 from bench.comparison.requests_contest import compare_adds, compare_reads
 from bench.comparison.setting import Chosen, Setting
 from bench.comparison.stage import Stage
+from bench.comparison.switches_contest import compare_switches
 from bench.errors import BenchError
 
 Contest = Callable[[Stage], None]
@@ -28,6 +29,7 @@ CONTESTS: Final[tuple[tuple[frozenset[Chosen], Contest], ...]] = (
     (frozenset({Chosen.LATENCY}), compare_latency),
     (frozenset({Chosen.OVERLOAD}), compare_overload),
     (frozenset({Chosen.CONNECTIONS}), compare_connections),
+    (frozenset({Chosen.SWITCHES}), compare_switches),
     (frozenset({Chosen.GROWTH}), compare_growth),
 )
 

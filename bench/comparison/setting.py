@@ -20,6 +20,8 @@ class Chosen(StrEnum):
     GROWTH = "growth"
     CONNECTIONS = "connections"
     OVERLOAD = "overload"
+    SWITCHES = "switches"
+    """Adds, reads and bulks with metrics and the like on, and off."""
 
 
 class PeerChoice(StrEnum):

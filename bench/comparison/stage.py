@@ -97,19 +97,25 @@ class Stage:
         return outcome, busy
 
     def ask(
-        self, peer: WebPeer, plan: Plan, connections: int, *, own: bool = False
+        self,
+        peer: WebPeer,
+        plan: Plan,
+        connections: int,
+        *,
+        own: bool = False,
+        seconds: float | None = None,
     ) -> tuple[Outcome, Busy]:
-        """Closed-loop load for as long as the setting says.
+        """Closed-loop load for as long as the setting says, or for so many seconds.
 
         Raises:
             BenchError: the load could not be made.
         """
 
         def run(started: Started) -> Outcome:
-            wrk, seconds = self.setting.wrk, self.setting.seconds
+            wrk, long = self.setting.wrk, seconds or self.setting.seconds
             if wrk is None or own:
-                return ask_by_own(peer.url, plan, connections, seconds, started)
-            return ask_by_wrk(wrk, peer.url, plan, connections, seconds, started)
+                return ask_by_own(peer.url, plan, connections, long, started)
+            return ask_by_wrk(wrk, peer.url, plan, connections, long, started)
 
         return self.measure(peer, run)
 

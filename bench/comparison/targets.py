@@ -99,6 +99,21 @@ def _empty(beside: str) -> FigureName:
     return FigureName(EMPTY_ROUTE, f"empty beside {beside}, 64 connections")
 
 
+def _switched(what: str, load: str) -> tuple[Target, Target]:
+    title = f"{what} with all of it on, against off"
+    of, own = f"{load}, all", "per processor second"
+    return (
+        Target(title, _ours(f"{of} on"), _ours(f"{of} off"), Bound.AT_LEAST, 0.95),
+        Target(
+            f"{title}, {own} of the server",
+            _ours(f"{of} on, {own}"),
+            _ours(f"{of} off, {own}"),
+            Bound.AT_LEAST,
+            0.95,
+        ),
+    )
+
+
 TARGETS: Final = (
     Target("add", _ours("add, 64 connections"), _empty("adds"), Bound.AT_LEAST, 20),
     Target(
@@ -176,4 +191,8 @@ TARGETS: Final = (
         Bound.AT_LEAST,
         0.7,
     ),
+    *_switched("add", "add"),
+    *_switched("balance", "balance"),
+    *_switched("history", "history"),
+    *_switched("bulk of msgpack", "bulk"),
 )

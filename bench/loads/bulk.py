@@ -17,7 +17,7 @@ from bench.loads.closed import OPEN_SECONDS_MAX, first_request
 from bench.loads.generator import Site, Started
 from bench.loads.lean_client import Channel, LeanClient
 from bench.loads.outcome import Outcome
-from bench.loads.requests import Load, amount_of
+from bench.loads.requests import Load, amount_of, with_headers
 from bench.store_builder import user_name
 from bench.wire import MICROS_PER_DOLLAR
 
@@ -90,19 +90,22 @@ def send_bulk(
     counted_users: int,
     started: Started,
     seconds_max: float = SECONDS_MAX,
+    headers: tuple[str, ...] = (),
 ) -> Outcome:
     """Sends them over a few connections, and counts the credits that were created.
 
     Args:
         seconds_max: nothing more is sent after that; what was sent is waited for.
+        headers: lines that the connections' first requests have to carry, as the bulks do.
 
     Raises:
         LoadFailedError: the server has no such endpoint.
         BenchError: it could not be reached, or what came was no HTTP.
     """
     with LeanClient(where.address) as client:
-        client.open(CONNECTIONS, first_request(Load.KEYED, where.authority), OPEN_SECONDS_MAX)
-        _probe(client, where.authority)
+        first = first_request(Load.KEYED, where.authority, headers)
+        client.open(CONNECTIONS, first, OPEN_SECONDS_MAX)
+        _probe(client, with_headers(where.authority, headers))
         started()
         return _send_all(client, bulk, counted_users, seconds_max)
 

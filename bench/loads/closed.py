@@ -14,11 +14,11 @@ LAST_ANSWER_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.2
 
 
-def first_request(load: Load, authority: str) -> bytes:
+def first_request(load: Load, authority: str, headers: tuple[str, ...] = ()) -> bytes:
     """What a connection is opened with: it changes nothing, and is asked where the load is, for a
     server may serve a connection by what is asked first."""
     first = Load.EMPTY if load is Load.EMPTY else Load.BALANCE
-    return RequestMaker(Plan(first, 1, "", 0), authority)()
+    return RequestMaker(Plan(first, 1, "", 0, headers=headers), authority)()
 
 
 def ask_over(client: LeanClient, active: int, make: RequestMaker, seconds: float) -> Outcome:

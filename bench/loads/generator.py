@@ -60,7 +60,7 @@ def ask_by_own(
     with LeanClient(where.address) as client:
         client.open(
             connections + idle_connections,
-            first_request(plan.load, where.authority),
+            first_request(plan.load, where.authority, plan.headers),
             OPEN_SECONDS_MAX,
         )
         started()

@@ -1,7 +1,7 @@
 """What is asked for: the loads by name, and their requests. requests.lua makes the same ones."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -40,6 +40,13 @@ class Plan:
     seed: int
     counted_users: int = 0
     """Of the first so many users, adds are counted one by one."""
+    headers: tuple[str, ...] = ()
+    """Lines that each request has besides its own."""
+
+
+def with_headers(authority: str, headers: Sequence[str]) -> str:
+    """The value of a Host line, and further lines behind it: so each request has them."""
+    return "\r\n".join([authority, *headers])
 
 
 def amount_of(user: int) -> Micros:
@@ -52,7 +59,7 @@ class RequestMaker:
 
     def __init__(self, plan: Plan, authority: str) -> None:
         self._plan = plan
-        self._authority = authority
+        self._authority = with_headers(authority, plan.headers)
         self._dice = random.Random(plan.seed)
         self._make = self._kinds()[plan.load]
         self.made = 0

@@ -9,7 +9,7 @@ from typing import Final
 from bench.errors import LoadFailedError
 from bench.latency import Percentiles
 from bench.loads.outcome import Outcome
-from bench.loads.requests import Plan
+from bench.loads.requests import Plan, with_headers
 
 SCRIPT: Final = Path(__file__).with_name("requests.lua")
 US_PER_S: Final = 1_000_000
@@ -58,7 +58,7 @@ def run_wrk(wrk: str, origin: str, plan: Plan, connections: int, seconds: int) -
 
 
 def _arguments(origin: str, plan: Plan) -> list[str]:
-    authority = origin.removeprefix("http://")
+    authority = with_headers(origin.removeprefix("http://"), plan.headers)
     counted = str(plan.counted_users)
     return [plan.load, str(plan.users), counted, plan.run, str(plan.seed), authority]
 

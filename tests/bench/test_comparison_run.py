@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from click.testing import CliRunner, Result
 
 from bench.__main__ import main
 from bench.comparison import stage
+from bench.comparison.figure import Figure, FigureName, Sample
+from bench.comparison.switches_contest import per_processor_second
 from bench.comparison.targets import BITBURST, EMPTY_ROUTE, FASTAPI, POSTGRES
+from bench.cores import Busy
+from bench.loads.requests import Load, Plan, RequestMaker
 from bench.peers.peer import Skipped
 from bench.peers.postgres import find_programs
 from bench.peers.web_process import WebProcess, need_packages
@@ -83,6 +88,43 @@ def test_what_is_accepted_of_too_much_is_measured_and_drawn(tmp_path: Path) -> N
     assert sum(one["errors"] for one in report["figures"]) == 0
     assert report["wrong_credits"] == 0
     assert "Adds offered and accepted" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_what_can_be_switched_is_measured_both_ways(tmp_path: Path) -> None:
+    _, report = run(tmp_path, "switches", "--peers", "quart")
+
+    figures = measured(report)
+    loads = ("add", "balance", "history", "bulk")
+    named = {f"{load}, all {way}" for load in loads for way in ("on", "off")}
+    assert {what for _, what in figures} >= named
+    assert all(value > 0 for value in figures.values())
+    assert sum(one["errors"] for one in report["figures"]) == 0
+    assert report["wrong_credits"] == 0
+
+
+def test_a_rate_is_also_told_by_the_processor_time_that_it_took() -> None:
+    samples = [
+        Sample(1000, 1.0, busy=Busy(1.0, 1.0, server_processes=share, generator=0.2))
+        for share in (0.5, 0.25)
+    ]
+    figure = Figure(FigureName(BITBURST, "add"), "requests/s", "wrk", "", tuple(samples))
+
+    own = per_processor_second(figure)
+
+    assert own is not None
+    assert own.name == (BITBURST, "add, per processor second")
+    assert own.unit == "requests/processor second"
+    assert [sample.value for sample in own.samples] == [2000, 4000]
+    unsaid = replace(figure, samples=(*samples, Sample(1000, 1.0)))
+    assert per_processor_second(unsaid) is None
+
+
+def test_headers_that_a_switch_needs_are_on_every_request() -> None:
+    plan = Plan(Load.ADD, 10, "run", 1, headers=("Authorization: Bearer x",))
+    for load in (Load.ADD, Load.KEYED, Load.BALANCE, Load.HISTORY, Load.MIX):
+        request = RequestMaker(replace(plan, load=load), "host:1")()
+        head = request.partition(b"\r\n\r\n")[0].split(b"\r\n")
+        assert head[1:3] == [b"Host: host:1", b"Authorization: Bearer x"]
 
 
 @pytest.mark.skipif(not installed(), reason="PostgreSQL or a package of extra `peers` is missing")

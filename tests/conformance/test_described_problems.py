@@ -27,7 +27,7 @@ OF_THE_SERVER = {
 tests/ledger_actors."""
 
 OF_KEYS_AND_RATES = {"forbidden", "throttled", "unauthenticated"}
-"""The servers here have neither; tests/conformance/test_admission.py and tests/e2e bring them
+"""The servers here have neither; tests/conformance/test_api_keys.py and tests/e2e bring them
 about."""
 
 Request = Callable[[str, bytes], bytes]

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
@@ -11,6 +11,7 @@ import pytest
 from bitburst_command import COMMAND, Finished, bitburst, logged
 from eventually import all_folded
 from raw_http import balance, credit
+from store_changes import change, spoil
 
 from bench.server_process import ServerProcess
 from ledger_actors import IdempotencyKey, LogPosition, Timestamp, UserId
@@ -210,20 +211,6 @@ def test_show_of_what_is_no_user_is_refused(store: Path) -> None:
 
     assert finished.status == 2
     assert "1 to 128 bytes" in finished.complaint
-
-
-def change(part: Path, key: bytes, changed: Callable[[bytes], bytes | None]) -> None:
-    """Puts what `changed` makes of the value there; deletes it where that is None."""
-    with lmdb.open(str(part)) as environment, environment.begin(write=True) as transaction:
-        value = transaction.get(key)
-        assert value is not None
-        new = changed(value)
-        assert transaction.delete(key) if new is None else transaction.put(key, new)
-
-
-def spoil(value: bytes) -> bytes:
-    middle = len(value) // 2
-    return value[:middle] + bytes((value[middle] ^ 1,)) + value[middle + 1 :]
 
 
 def delete(value: bytes) -> None:

@@ -1,5 +1,6 @@
 """The ledger over ports in memory: what callers can rely on, and what happens when things fail."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,7 @@ from ledger_actors import (
     Submission,
     open_ledger,
 )
+from ledger_actors.accounts import Duplicates
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import (
     BalanceLimitReached,
@@ -29,6 +31,7 @@ from ledger_actors.errors import (
     ShardRestarted,
     ShuttingDown,
 )
+from ledger_actors.group_commit import CommitStep
 from ledger_actors.identity import IdempotencyKey, ShardId, UserId
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
@@ -102,7 +105,7 @@ async def test_an_unknown_user_has_nothing_and_takes_no_memory(world: World) -> 
     async with world.ledger() as ledger:
         assert await ledger.balance(ANN) == 0
         assert await ledger.history(ANN, 1) == ()
-        assert sum(shard.active_accounts for shard in ledger.statistics()) == 0
+        assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 0
 
 
 async def test_nothing_shows_before_it_is_durable(
@@ -206,7 +209,7 @@ async def test_a_full_inbox_refuses_at_once(
         ledger.submit(Credit(ANN, ONE))
         with pytest.raises(Overloaded):
             ledger.submit(Credit(ANN, ONE))
-        assert sum(shard.inbox.refused for shard in ledger.statistics()) == 1
+        assert sum(shard.inbox.refused for shard in ledger.statistics().shards) == 1
         world.log.pause.set()
 
 
@@ -251,6 +254,64 @@ async def test_a_stall_that_ends_does_not_hide_a_backlog(
             await ledger.credit(ANN, ONE)
 
 
+async def test_duplicates_are_counted_by_where_they_were_recognised(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world.ledger() as ledger:
+        await ledger.credit(ANN, ONE, KEY)
+        await world.snapshot(ledger)
+        await ledger.credit(ANN, ONE, KEY)
+        await ledger.credit(ANN, ONE, IdempotencyKey("new"))
+        await ledger.credit(ANN, ONE, IdempotencyKey("new"))
+        for amount, key in [(TWO, KEY), (TWO, IdempotencyKey("new"))]:
+            with pytest.raises(IdempotencyKeyReused):
+                await ledger.credit(ANN, amount, key)
+        together = [ledger.submit(Credit(ANN, ONE, IdempotencyKey("both"))) for _ in range(2)]
+        for credit in together:
+            await credit.outcome()
+
+        assert duplicates_of(ledger) == Duplicates(
+            from_memory=1, from_snapshot=1, in_flight=1, key_reused=2
+        )
+
+
+async def test_a_retry_that_comes_while_its_first_is_written_is_found_in_memory(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world.ledger() as ledger:
+        world.log.pause = trio.Event()
+        ledger.submit(Credit(ANN, ONE, KEY))
+        await trio.sleep(1)
+        retry = ledger.submit(Credit(ANN, ONE, KEY))
+        world.log.pause.set()
+        assert (await retry.outcome()).replayed
+        assert duplicates_of(ledger) == Duplicates(from_memory=1)
+
+
+async def test_the_step_that_settles_a_credit_says_when_it_was_taken_up_and_where_it_is(
+    world: World,
+) -> None:
+    seen: list[CommitStep | None] = []
+    async with world.ledger() as ledger:
+        world.clock.time = Timestamp(50)
+        await ledger.credit(ANN, ONE, KEY)
+        assert ledger.step == CommitStep(Timestamp(50), LogPosition(1))
+        world.clock.time = Timestamp(60)
+        retry = ledger.submit(Credit(ANN, ONE, KEY), lambda _: seen.append(ledger.step))
+        await retry.outcome()
+    assert seen == [CommitStep(Timestamp(60), None)]
+
+
+def duplicates_of(ledger: Ledger) -> Duplicates:
+    counted = [shard.duplicates for shard in ledger.statistics().shards]
+    return Duplicates(
+        *(
+            sum(getattr(one, field.name) for one in counted)
+            for field in dataclasses.fields(Duplicates)
+        )
+    )
+
+
 async def test_a_backlog_of_entries_in_no_snapshot_refuses_until_one_is_taken(
     world: World,
 ) -> None:
@@ -261,6 +322,8 @@ async def test_a_backlog_of_entries_in_no_snapshot_refuses_until_one_is_taken(
         assert ledger.not_ready is not None
         with pytest.raises(Overloaded):
             await ledger.credit(ANN, ONE)
+        assert ledger.statistics().refused_behind == 1
+        assert ledger.statistics().unfolded_entries == 3
         assert await ledger.balance(ANN) == 3 * ONE
         await world.snapshot(ledger)
         await ledger.credit(ANN, ONE)
@@ -293,6 +356,7 @@ async def test_a_refused_append_leaves_memory_as_the_disk_is(
         outcomes = [await outcome_of(credit.outcome) for credit in refused]
         assert [type(outcome) for outcome in outcomes] == [LogUnavailable] * 3
         assert len({id(outcome) for outcome in outcomes}) == 3
+        assert ledger.statistics().refused_appends == 1
         assert (await ledger.credit(ANN, ONE, KEY)).replayed
         assert ledger.not_ready == "the write-ahead log has no room"
         assert (await ledger.balance(ANN), await ledger.balance(BOB)) == (ONE, 0)
@@ -484,7 +548,7 @@ class TestWithASnapshot:
             await world.snapshot(ledger)
             await ledger.credit(BOB, ONE)
             assert ledger.unfolded_entries == 1
-            assert sum(shard.active_accounts for shard in ledger.statistics()) == 1
+            assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 1
 
     async def test_pages_join_snapshot_and_memory_without_a_seam(self, world: World) -> None:
         async with world.ledger() as ledger:
@@ -542,6 +606,7 @@ class TestWhenAShardRaises:
             await ledger.credit(ANN, ONE, KEY)
             await ledger.credit(BOB, ONE)
             await world.snapshot(ledger)
+            await ledger.credit(ANN, ONE, KEY)
             original = world.snapshots.recorded
 
             def failing(user: UserId, key: IdempotencyKey) -> Entry | None:
@@ -556,7 +621,9 @@ class TestWhenAShardRaises:
             assert (await ledger.credit(ANN, ONE, KEY)).replayed
             assert await ledger.balance(ANN) == ONE
             assert [error for _, error in world.restarts] == ["a defect"]
-            assert sum(shard.restarts for shard in ledger.statistics()) == 1
+            assert sum(shard.restarts for shard in ledger.statistics().shards) == 1
+            # One from before, one from after: what was counted is not lost with the memory.
+            assert duplicates_of(ledger).from_snapshot == 2
 
     async def test_what_it_had_made_durable_is_there_and_counts_once(
         self, world: World, monkeypatch: pytest.MonkeyPatch

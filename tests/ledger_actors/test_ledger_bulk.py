@@ -123,7 +123,7 @@ async def test_a_bulk_sent_again_changes_nothing_however_late(world: World) -> N
         await ledger.adopt_snapshot()
         assert ledger.unfolded_entries == 0
         assert kinds(await settled(ledger.submit_bulk(credits_))) == [Replayed] * 100
-        assert sum(shard.active_accounts for shard in ledger.statistics()) == 0
+        assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 0
 
 
 async def test_a_key_with_another_reference_is_refused(world: World) -> None:

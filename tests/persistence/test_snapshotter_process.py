@@ -39,6 +39,8 @@ async def test_it_folds_up_to_the_end_of_the_log(
     assert await snapshotter.fold() == 1
     append(directory, 2)
     assert await snapshotter.fold() == 2
+    statistics = snapshotter.statistics()
+    assert (statistics.folds.count, statistics.failures, statistics.starts) == (2, 0, 1)
 
 
 async def test_a_log_that_cannot_be_folded_is_told_with_its_reason(
@@ -47,6 +49,8 @@ async def test_a_log_that_cannot_be_folded_is_told_with_its_reason(
     append(directory, 7)
     with pytest.raises(SnapshotFailed, match="entry 7 of user 'ann' follows entry 0"):
         await snapshotter.fold()
+    statistics = snapshotter.statistics()
+    assert (statistics.folds.count, statistics.failures) == (0, 1)
 
 
 async def test_a_killed_process_is_told_and_started_again(

@@ -119,8 +119,18 @@ class TestOnDisk:
                 for shard in range(100):
                     nursery.start_soon(log.append, [batch(1, shard)])
             statistics = log.statistics()
-            assert statistics.entries == 100
-            assert statistics.commits < 100
+            assert statistics.entries.total == 100
+            assert statistics.commits.count < 100
+
+    async def test_commits_are_measured_by_the_clock_that_it_is_given(self, tmp_path: Path) -> None:
+        times = iter([10.0, 10.003, 20.0, 20.5])
+        async with open_write_ahead_log(tmp_path, times.__next__) as log:
+            await log.append([batch(1)])
+            await log.append([])
+            statistics = log.statistics()
+        assert statistics.commits.total == pytest.approx(0.503)
+        assert statistics.commits.count == 2
+        assert (statistics.entries.total, statistics.entries.count) == (1, 2)
 
     async def test_it_grows_by_itself(self, tmp_path: Path) -> None:
         async with open_write_ahead_log(tmp_path) as log:

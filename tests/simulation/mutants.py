@@ -29,6 +29,7 @@ def mutant(name: str, *edits: tuple[str, str, str]) -> Mutant:
 ACCOUNT = "ledger_actors.account"
 ACCOUNTS = "ledger_actors.accounts"
 GROUP_COMMIT = "ledger_actors.group_commit"
+HIGH_WATER_MARK = "persistence.high_water_mark"
 INBOX = "ledger_actors.inbox"
 READINESS = "ledger_actors.readiness"
 RECOVERY = "ledger_actors.recovery"
@@ -348,6 +349,7 @@ MUTANTS = [
     mutant(
         "start with a log that lost its end",
         (JOINED, "    check_reach(log.position, head)\n    try:", "    return\n    try:"),
+        (HIGH_WATER_MARK, "    if last < mark.position:", "    if False:"),
     ),
     mutant(
         "read a record without a look at its checksum",

@@ -1,0 +1,107 @@
+"""What metrics and the like cost: the same load with all of it on and with all of it off."""
+
+import random
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+from bench.comparison.audit import Audit
+from bench.comparison.bulk_contest import bulk_entrant
+from bench.comparison.contest import Entrant, alternate
+from bench.comparison.figure import Figure, FigureName, Sample
+from bench.comparison.stage import Stage, sample_of
+from bench.comparison.switches import SWITCHES, Position, both_ways
+from bench.comparison.targets import BITBURST
+from bench.loads.bulk import Encoding
+from bench.loads.requests import Load, Plan
+from bench.peers.bitburst import BitBurst
+from bench.peers.peer import awake
+
+CONNECTIONS: Final = 64
+LOADS: Final = (Load.ADD, Load.BALANCE, Load.HISTORY)
+REPETITIONS_FOR_ONE: Final = 3
+SECONDS_MAX: Final = 1.0
+"""Many short measurements: what is compared differs by less than the machine from one second to
+the next."""
+
+
+def compare_switches(stage: Stage) -> None:
+    """Adds, reads and bulks; each load both ways, right after one another."""
+    repetitions = REPETITIONS_FOR_ONE * stage.setting.repetitions
+    positions = both_ways(SWITCHES)
+    with ExitStack() as up:
+        servers: list[tuple[Position, BitBurst, Audit]] = []
+        for position in positions:
+            name = f"switches-{position.name.replace(' ', '-')}"
+            server = up.enter_context(stage.bitburst(name, position.flags))
+            with awake(server):
+                audit = Audit(server.url, stage.setting.users, position.headers)
+            servers.append((position, server, audit))
+        for load in LOADS:
+            entrants = [_entrant(stage, load, *one) for one in servers]
+            _alternate(stage, entrants, repetitions)
+        for position, server, audit in servers:
+            with awake(server):
+                audited = audit.check()
+            stage.results.note(f"adds, {position.name}", audited.text, audited.wrong)
+    dice = random.Random(stage.setting.seed)
+    users = [dice.randrange(stage.setting.users) for _ in range(stage.setting.bulk_credits)]
+    bulks = [
+        bulk_entrant(
+            stage,
+            Encoding.MSGPACK,
+            users,
+            f"bulk, {position.name}",
+            flags=position.flags,
+            headers=position.headers,
+        )
+        for position in positions
+    ]
+    _alternate(stage, bulks, stage.setting.repetitions)
+
+
+def _alternate(stage: Stage, entrants: list[Entrant], repetitions: int) -> None:
+    for figure in alternate(entrants, repetitions, stage.results, stage.told):
+        own = per_processor_second(figure)
+        if own is not None:
+            stage.results.figures[own.name] = own
+
+
+def per_processor_second(figure: Figure) -> Figure | None:
+    """The same for each second that the peer's processes had a core: what a request costs shows
+    there also where the generator, or someone else on the machine, is what limits the rate.
+
+    None where a repetition was too short for the kernel to say.
+    """
+    shares = [busy.server_processes for busy in figure.busy]
+    if len(shares) < len(figure.samples) or not all(shares):
+        return None
+    samples = tuple(
+        replace(sample, value=sample.value / share)
+        for sample, share in zip(figure.samples, shares, strict=True)
+    )
+    name = figure.name._replace(what=f"{figure.name.what}, per processor second")
+    return replace(
+        figure, name=name, unit=figure.unit.replace("/s", "/processor second"), samples=samples
+    )
+
+
+def _entrant(
+    stage: Stage, load: Load, position: Position, server: BitBurst, audit: Audit
+) -> Entrant:
+    def measure(repetition: int) -> Sample:
+        plan = Plan(
+            load=load,
+            users=stage.setting.users,
+            run=f"{load}-{repetition}",
+            seed=stage.setting.seed + repetition,
+            counted_users=audit.users,
+            headers=position.headers,
+        )
+        seconds = min(SECONDS_MAX, stage.setting.seconds)
+        outcome, busy = stage.ask(server, plan, CONNECTIONS, seconds=seconds)
+        audit.expect(outcome)
+        return sample_of(outcome, busy)
+
+    name = FigureName(BITBURST, f"{load}, {position.name}")
+    return Entrant(name, "requests/s", stage.generator, stage.setting.pinned, measure)
