@@ -16,6 +16,7 @@ from ledger_actors.accounts import PAGE_SIZE
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
 HTML: Final = "text/html"
+METRICS: Final = "text/plain"
 
 
 class Parameter(NamedTuple):
@@ -347,6 +348,18 @@ ENDPOINTS: Final = (
         "They are.",
         Content(JSON, schemas.Sentence, _READY),
         (types.NOT_READY,),
+    ),
+    Endpoint(
+        "metrics",
+        "GET",
+        "/metrics",
+        "Metrics",
+        "For Prometheus: in its text format, or as OpenMetrics where Accept asks for it. Where there "
+        "are API keys it needs one for admin, or for read without a prefix of users. With --metrics "
+        "off there is no such path.",
+        "The metrics.",
+        Content(METRICS, str, "# HELP …"),
+        (types.UNAUTHENTICATED, types.FORBIDDEN),
     ),
     Endpoint(
         "openapi",

@@ -43,7 +43,10 @@ PATHS: Final = {
     "bulk": "/v1/credits:batch",
     "healthz": "/healthz",
     "readyz": "/readyz",
+    "request_status": "/v1/users/{uid}/requests/{key}",
     "metrics": "/metrics",
+    "openapi": "/openapi.json",
+    "docs": "/docs",
 }
 _propagator: Final = TraceContextTextMapPropagator()
 
