@@ -39,7 +39,7 @@ format: $(VENV)/dev.stamp ## let ruff mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-damage: $(VENV)/dev.stamp ## flip each bit of a small store, and cut it at each byte: 20 minutes
+damage: $(VENV)/dev.stamp ## flip each bit of a small store, and cut it at each byte; long, ARGS="--sample 2000"
 	$(BIN)/python tests/damage/records.py
 	$(BIN)/python tests/damage/damage.py $(ARGS)
 	$(BIN)/python tests/damage/damage.py --kind truncations $(ARGS)
