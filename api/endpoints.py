@@ -354,9 +354,9 @@ ENDPOINTS: Final = (
         "GET",
         "/metrics",
         "Metrics",
-        "For Prometheus: in its text format, or as OpenMetrics where Accept asks for it. Where there "
-        "are API keys it needs one for admin, or for read without a prefix of users. With --metrics "
-        "off there is no such path.",
+        "For Prometheus: in its text format, or as OpenMetrics where Accept asks for it. Where "
+        "there are API keys it needs one for admin, or for read without a prefix of users. With "
+        "--metrics off there is no such path.",
         "The metrics.",
         Content(METRICS, str, "# HELP …"),
         (types.UNAUTHENTICATED, types.FORBIDDEN),

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from unobserved import unobserved
 
+from api.admission import Admission
 from api.app import create_app
 from api.handlers import Answer, Handlers
 from ledger_actors import Ledger, Limits
@@ -11,7 +13,7 @@ from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 
 class Defective(Handlers):
-    async def balance(self, user: bytes) -> Answer:
+    async def balance(self, authorization: bytes | None, user: bytes) -> Answer:
         raise RuntimeError("a secret of the implementation")
 
 
@@ -20,7 +22,14 @@ async def test_a_defect_is_a_problem_that_tells_nothing_of_it(
 ) -> None:
     log = MemoryLog()
     ledger = Ledger(log, MemorySnapshots(log), ManualClock(), 1, Limits(), lambda *_: None)
-    app = create_app(Defective(ledger), body_bytes_max=1, bulk_bytes_max=1, request_timeout_s=1.0)
+    observation = unobserved()
+    app = create_app(
+        Defective(ledger, Admission(), observation.limits),
+        body_bytes_max=1,
+        bulk_bytes_max=1,
+        request_timeout_s=1.0,
+        observation=observation,
+    )
 
     answer = await app.test_client().get("/users/u/balance")
 

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
+from unobserved import unobserved
 
+from api.admission import Admission
 from api.app import create_app
 from api.description import describe, encode_description
 from api.docs_page import render_docs
 from api.endpoints import ENDPOINTS
 from api.handlers import Handlers
+from api.metrics import Metrics
 from api.problem_types import PROBLEM_TYPES
 from ledger_actors import Ledger, Limits
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
@@ -45,7 +48,15 @@ def served() -> set[tuple[str, str]]:
     """The routes of the application, with what varies in their paths left out."""
     log = MemoryLog()
     ledger = Ledger(log, MemorySnapshots(log), ManualClock(), 1, Limits(), lambda *_: None)
-    app = create_app(Handlers(ledger), body_bytes_max=1, bulk_bytes_max=1, request_timeout_s=1.0)
+    observation = unobserved()
+    app = create_app(
+        Handlers(ledger, Admission(), observation.limits),
+        body_bytes_max=1,
+        bulk_bytes_max=1,
+        request_timeout_s=1.0,
+        observation=observation,
+        metrics=Metrics(),
+    )
     return {
         (method, re.sub("<[a-z]+>", "{}", rule.rule))
         for rule in app.url_map.iter_rules()

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 
 import trio
+from unobserved import unobserved
 
 from api.admission import Admission
 from api.fast_lane import FastLane
@@ -25,12 +26,12 @@ at a time, they have all that they asked for, about 130,000, before it."""
 
 
 async def test_who_pipelines_without_end_does_not_keep_the_others_waiting() -> None:
-    log = MemoryLog()
+    log, observation = MemoryLog(), unobserved()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     async with open_ledger(log, MemorySnapshots(log), ManualClock(7), shards=4) as ledger:
         lane = FastLane(
             listener,
-            Handlers(ledger, Admission()),
+            Handlers(ledger, Admission(), observation.limits),
             lambda taken, received: None,
             lambda: 0,
             body_bytes_max=1000,
@@ -38,6 +39,7 @@ async def test_who_pipelines_without_end_does_not_keep_the_others_waiting() -> N
             connections_max=1000,
             request_timeout_s=60,
             keep_alive_s=60,
+            observation=observation,
         )
         with contextlib.ExitStack() as stack, listener:
             address = listener.getsockname()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import structlog
 
+from api.admission import Admission
 from api.app import create_app
 from api.damage_reports import DamageReports
 from api.handlers import Handlers
@@ -48,7 +49,7 @@ async def test_a_defect_is_answered_counted_and_logged_with_the_requests_id(
     with logs_as_the_server_has_them():
         async with open_ledger(log, Defective(log), ManualClock(), shards=1) as ledger:
             app = create_app(
-                Handlers(ledger, observation.limits),
+                Handlers(ledger, Admission(), observation.limits),
                 body_bytes_max=1000,
                 bulk_bytes_max=1000,
                 request_timeout_s=1,

@@ -8,6 +8,7 @@ import pytest
 from bitburst_command import make_key
 from eventually import eventually
 from raw_http import connect, head, receive, send
+from unobserved import unobserved
 
 from api.app import PUBLIC, create_app
 from bench.server_process import ServerProcess
@@ -66,10 +67,16 @@ def test_every_endpoint_that_is_not_public_needs_a_key(tmp_path: Path) -> None:
     """Also those that will be added: whoever adds one has to say that it is public."""
     path = tmp_path / "keys.json"
     make_key(path, "--scope", "admin")
-    app = create_app(cast(Any, None), body_bytes_max=1, bulk_bytes_max=1, request_timeout_s=1)
+    app = create_app(
+        cast(Any, None),
+        body_bytes_max=1,
+        bulk_bytes_max=1,
+        request_timeout_s=1,
+        observation=unobserved(),
+    )
     with ServerProcess(tmp_path / "data", "--keys-file", str(path)) as server:
         for rule in app.url_map.iter_rules():
-            target = rule.rule.replace("<user>", "u").encode()
+            target = rule.rule.replace("<user>", "u").replace("<key>", "k").encode()
             assert "<" not in target.decode()
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 status = send(server.url, method.encode(), target, None).status

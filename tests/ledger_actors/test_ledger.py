@@ -397,7 +397,7 @@ async def test_an_account_whose_entries_were_folded_while_an_append_was_refused_
         world.log.fault = disk_full
         world.log.pause.set()
         assert isinstance(await outcome_of(refused.outcome), LogUnavailable)
-        assert sum(shard.active_accounts for shard in ledger.statistics()) == 0
+        assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 0
         assert await ledger.balance(ANN) == ONE
 
 

@@ -71,7 +71,8 @@ class Model:
                     return None
             case UpToTime(time):
                 starts = [after for after in starts if self.newest(after) <= time]
-                reached = max(p for p in range(self.reaches + 1) if self.newest(p) <= time)
+                early = [p for p in range(self.reaches + 1) if self.newest(p) <= time]
+                reached = max(early, default=0)
                 # The record that ends it must be seen.
                 needed = min(reached + 1, self.reaches)
             case None:

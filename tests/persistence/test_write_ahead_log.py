@@ -124,7 +124,7 @@ class TestOnDisk:
 
     async def test_commits_are_measured_by_the_clock_that_it_is_given(self, tmp_path: Path) -> None:
         times = iter([10.0, 10.003, 20.0, 20.5])
-        async with open_write_ahead_log(tmp_path, times.__next__) as log:
+        async with open_write_ahead_log(tmp_path, clock=times.__next__) as log:
             await log.append([batch(1)])
             await log.append([])
             statistics = log.statistics()

@@ -298,7 +298,7 @@ class Machine:
         self.seen["snapshots taken"] += 1
         self.say(f"snapshot taken at {taken.position}")
         if self.ledger is not None:
-            active = sum(shard.active_accounts for shard in self.ledger.statistics())
+            active = sum(shard.active_accounts for shard in self.ledger.statistics().shards)
             self.oracle.in_memory(active, taken.position)
 
     def _on_failed(self, error: SnapshotFailed) -> None:

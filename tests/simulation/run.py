@@ -177,7 +177,7 @@ def _rebuilt(ledger: Ledger, users: Iterable[UserId]) -> bool:
 
 def _active(ledger: Ledger) -> int:
     """Accounts in memory. When all is folded, nothing of any need be kept."""
-    return sum(shard.active_accounts for shard in ledger.statistics())
+    return sum(shard.active_accounts for shard in ledger.statistics().shards)
 
 
 def _unrest(machine: Machine) -> str:
