@@ -10,7 +10,7 @@ from bench.comparison.bulk_contest import bulk_entrant
 from bench.comparison.contest import Entrant, alternate
 from bench.comparison.figure import Figure, FigureName, Sample
 from bench.comparison.stage import Stage, sample_of
-from bench.comparison.switches import SWITCHES, Position, both_ways
+from bench.comparison.switches import SWITCHES, Position, api_keys, both_ways
 from bench.comparison.targets import BITBURST
 from bench.loads.bulk import Encoding
 from bench.loads.requests import Load, Plan
@@ -28,7 +28,7 @@ the next."""
 def compare_switches(stage: Stage) -> None:
     """Adds, reads and bulks; each load both ways, right after one another."""
     repetitions = REPETITIONS_FOR_ONE * stage.setting.repetitions
-    positions = both_ways(SWITCHES)
+    positions = both_ways([*SWITCHES, api_keys(stage.setting.folder)])
     with ExitStack() as up:
         servers: list[tuple[Position, BitBurst, Audit]] = []
         for position in positions:
