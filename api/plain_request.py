@@ -225,8 +225,8 @@ class _HeaderLines:
         elif header == _TYPE and self.content_type is None:
             self.content_type = value.strip(b" ").decode("latin-1")
         elif header == _AUTHORIZATION:
-            if self.authorization is None:
-                self.authorization = value
+            self.plain = self.plain and self.authorization is None
+            self.authorization = value
         elif header == _REQUEST_ID:
             self.plain = self.plain and not self.request_id
             self.request_id = value.strip(b" ")

@@ -17,20 +17,25 @@ from agreement import (
     get_balance,
     message,
     not_allowed,
+    problem,
     request,
 )
 
+from api import problem_types as types
 from bench.server_process import ServerProcess
 
 Keys = Mapping[str, str]
 NO_KEY = (
-    message(401, "send an API key: Authorization: Bearer KEY")
+    problem(types.UNAUTHENTICATED, "send an API key: Authorization: Bearer KEY")
     + {"www-authenticate": "Bearer"}
     + CLOSE
 )
 UNKNOWN = {"www-authenticate": 'Bearer error="invalid_token"'}
-UNKNOWN_KEY = message(401, "this is no API key of this server") + UNKNOWN + CLOSE
-OTHER_USERS = message(403, "this API key is not for users of that name")
+UNKNOWN_KEY = problem(types.UNAUTHENTICATED, "this is no API key of this server") + UNKNOWN + CLOSE
+NO_BEARER = (
+    problem(types.UNAUTHENTICATED, "authorization must be Bearer, and an API key") + UNKNOWN + CLOSE
+)
+OTHER_USERS = problem(types.FORBIDDEN, "this API key is not for users of that name")
 CREATED = b'{"result":"created"}\n'
 LINES = {"content-type": "application/x-ndjson"}
 
@@ -40,7 +45,7 @@ def bearer(key: str) -> bytes:
 
 
 def lacks(scope: str) -> Expected:
-    return message(403, f"this API key has not the scope {scope}")
+    return problem(types.FORBIDDEN, f"this API key has not the scope {scope}")
 
 
 def history(user: str, *headers: bytes) -> bytes:
@@ -108,7 +113,7 @@ def test_a_request_without_a_key_is_refused_before_its_body_has_come(
 def test_a_key_that_is_none_is_refused(keyed_servers_agree: Agreement, value: bytes) -> None:
     answer = UNKNOWN_KEY
     if value.strip() == b"Bearer":
-        answer = message(401, "authorization must be Bearer, and an API key") + UNKNOWN + CLOSE
+        answer = NO_BEARER
     keyed_servers_agree.on(
         get_balance("u", b"Authorization: " + value), gives=[answer], closed=True
     )
@@ -127,7 +132,7 @@ def test_a_key_of_which_one_character_is_wrong_is_refused(
 def test_a_key_is_not_taken_in_another_scheme(
     keyed_servers_agree: Agreement, api_keys: Keys
 ) -> None:
-    answer = message(401, "authorization must be Bearer, and an API key") + UNKNOWN + CLOSE
+    answer = NO_BEARER
     basic = b"Authorization: Basic " + base64.b64encode(b"u:" + api_keys["read"].encode())
     keyed_servers_agree.on(get_balance("u", basic), gives=[answer], closed=True)
 
@@ -198,7 +203,8 @@ def test_of_a_bulk_each_credit_of_another_user_is_refused_alone(
     keyed_servers_agree: Agreement, api_keys: Keys, user: str
 ) -> None:
     refused = (
-        b'{"result":"refused","status":403,"reason":"this API key is not for users of that name"}\n'
+        b'{"result":"refused","status":403,"reason":"this API key is not for users of that name",'
+        b'"type":"/docs#forbidden"}\n'
     )
     keyed_servers_agree.on(
         bulk([f"shop-{user}", user, f"shop-{user}"], bearer(api_keys["shop"])),

@@ -33,7 +33,7 @@ IMAGE_BYTES = 32 * PAGE_BYTES
 """Of a file, what is put back after each case; the small store and what follows fit into it."""
 _PLACE = re.compile(
     r"\b(position|page|bytes|entry|block) \d+|\d+ bytes|(user|key|at).* b?'"
-    r"|the snapshot (holds|has format)|its head|data.mdb is missing or empty"
+    r"|the snapshot (holds|has format)|(its|the snapshot's) head|data.mdb is missing or empty"
 )
 ALL = 10**9
 NOBODY = Account(0, [], {})
