@@ -32,7 +32,7 @@ MARK_BYTES = 2 * SLOT_BYTES
 IMAGE_BYTES = 32 * PAGE_BYTES
 """Of a file, what is put back after each case; the small store and what follows fit into it."""
 _PLACE = re.compile(
-    r"\b(position|page|bytes|entry|block) \d+|\d+ bytes|(user|key|at).* b?'"
+    r"\b(position|page|bytes|entry|block) \d+|\d+ bytes|(user|key|at|position).* b?['\x22]"
     r"|the snapshot (holds|has format)|(its|the snapshot's) head|data.mdb is missing or empty"
 )
 ALL = 10**9
