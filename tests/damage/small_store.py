@@ -117,7 +117,8 @@ def _batch(position: int, numbers: dict[UserId, int]) -> Batch:
 
 
 class LogInPlace:
-    """`WriteAheadLog` for a recovery, without the thread, which costs more than all else here."""
+    """What a recovery asks of `WriteAheadLog`, without the thread, which costs more than all else
+    here."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
@@ -128,15 +129,6 @@ class LogInPlace:
 
     async def read(self, after: LogPosition, entries: int) -> Sequence[Record]:
         return self._store.read(after, entries)
-
-    async def append(self, batches: Sequence[Batch]) -> LogPosition:
-        raise NotImplementedError
-
-    async def probe(self) -> None:
-        raise NotImplementedError
-
-    async def cut(self, before: LogPosition) -> None:
-        raise NotImplementedError
 
 
 async def recovered_accounts(
