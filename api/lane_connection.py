@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_of
+from api.lane_answer import Slot, encode_answer
 from api.limit_hits import Limit
-from api.observation import Trace
 from api.plain_request import HEAD_END, PlainRequest, Route, may_become_plain
 from api.problem_types import OVERLOADED
 from api.problems import RETRY_AFTER_S, Problem, problem_of_status
-from api.request_counts import OK, RouteCounts
 from api.tls import TlsSocket
 
 if TYPE_CHECKING:
@@ -29,43 +28,6 @@ PIPELINED_MAX: Final = 128
 BUFFERED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of all bodies together that have not all come; one more is refused (503)."""
 GET: Final = ord("G")
-_JSON_LINE: Final = b"content-type: application/json\r\n"
-
-
-class _Slot:
-    """The place of one answer in the order of a connection's answers."""
-
-    __slots__ = ("_begun", "_connection", "_counts", "_request_id", "_trace", "answer")
-
-    def __init__(
-        self,
-        connection: "LaneConnection",
-        begun: float,
-        counts: RouteCounts | None,
-        request_id: bytes,
-        trace: Trace | None,
-    ) -> None:
-        self._connection = connection
-        self._begun = begun
-        self._counts = counts
-        self._request_id = request_id
-        self._trace = trace
-        self.answer: bytes | None = None
-
-    def fill(self, answer: Answer) -> None:
-        connection = self._connection
-        self.answer = connection.encode(answer, self._request_id)
-        counts = self._counts
-        if counts is not None:
-            seconds = connection.lane.answer_time() - self._begun
-            if answer.status == OK:
-                counts.ok.observe(seconds)
-            else:
-                counts.answered(answer.status, seconds)
-        if self._trace is not None:
-            self._trace.settled(connection.lane.handlers.step)
-            self._trace.end(answer.status)
-        connection.advance()
 
 
 class LaneConnection:
@@ -105,7 +67,7 @@ class LaneConnection:
         self._head = b""
         self._parts: list[bytes] = []
         self._missing = 0
-        self._slots: deque[_Slot] = deque()
+        self._slots: deque[Slot] = deque()
         self._out: list[bytes] = []
         self._unsent = b""
         self._ended = False
@@ -237,33 +199,11 @@ class LaneConnection:
     def encode(self, answer: Answer, request_id: bytes) -> bytes:
         """The answer as it is sent. One that says so is the last. What of it is for the operator
         goes to the log."""
-        body = answer.body
-        if answer.headers is JSON_ONLY:
-            lines = _JSON_LINE
-        else:
+        if answer.headers is not JSON_ONLY:
             self._ended = self._ended or CLOSE in answer.headers
-            lines = b"".join(
-                b"%b: %b\r\n" % (name.lower().encode(), value.encode())
-                for name, value in answer.headers
-            )
             if answer.alarm is not None:
                 self.lane.damage.report(answer.alarm, request_id)
-        if not request_id:
-            return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\n%b%b" % (
-                answer.status,
-                lines,
-                len(body),
-                self.lane.date_and_end,
-                body,
-            )
-        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b" % (
-            answer.status,
-            lines,
-            len(body),
-            request_id,
-            self.lane.date_and_end,
-            body,
-        )
+        return encode_answer(answer, request_id, self.lane.date_and_end)
 
     def _take(self, data: bytes) -> None:
         """Begins every request that has come whole, and keeps the rest."""
@@ -334,7 +274,7 @@ class LaneConnection:
             method = "POST" if route is Route.ADD or route is Route.BULK else "GET"
             trace = lane.tracer.begin(method, route.value, request.traceparent, request_id)
         if route is Route.ADD:
-            slot = _Slot(self, lane.now, lane.adds, request_id, trace)
+            slot = Slot(self, lane.now, lane.adds, request_id, trace)
             self._slots.append(slot)
             lane.handlers.add_nowait(
                 request.authorization,
@@ -346,7 +286,7 @@ class LaneConnection:
             )
             return True
         if route is Route.BULK:
-            slot = _Slot(self, lane.now, lane.bulks, request_id, trace)
+            slot = Slot(self, lane.now, lane.bulks, request_id, trace)
             self._slots.append(slot)
             lane.handlers.bulk_nowait(
                 request.authorization,
@@ -383,7 +323,7 @@ class LaneConnection:
     def _answer(self, answer: Answer, request_id: bytes) -> None:
         encoded = self.encode(answer, request_id)
         if self._slots:
-            slot = _Slot(self, self.lane.now, None, request_id, None)
+            slot = Slot(self, self.lane.now, None, request_id, None)
             slot.answer = encoded
             self._slots.append(slot)
         else:
