@@ -1,7 +1,8 @@
 """Whether a process that lives on holds more and more.
 
 What is held goes up and down with the load. So the first third of each life is let go as warm-up,
-and of the other two the least that was held is compared: a peak does not raise it, a leak does.
+and of the other two the lower quartiles are compared: neither a peak moves them nor a moment
+without callers, but a leak does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,11 @@ def growth(lives: Sequence[Sequence[Sample]]) -> Sample:
         third = len(life) // 3
         middle, last = life[third : 2 * third], life[2 * third :]
         for what in life[0]:
-            least = min(one[what] for one in last) - min(one[what] for one in middle)
-            grown[what] = max(grown.get(what, least), least)
+            more = _lower_quartile(last, what) - _lower_quartile(middle, what)
+            grown[what] = max(grown.get(what, more), more)
     return grown
+
+
+def _lower_quartile(samples: Sequence[Sample], what: str) -> float:
+    held = sorted(one[what] for one in samples)
+    return held[len(held) // 4]

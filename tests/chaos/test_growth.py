@@ -25,3 +25,8 @@ def test_a_peak_at_the_end_is_none() -> None:
 
 def test_a_short_life_shows_nothing() -> None:
     assert growth([life(*range(SAMPLES_MIN - 1))]) == {}
+
+
+def test_a_moment_without_callers_is_none() -> None:
+    middle = [41.0] * 18 + [22.0, 22.0]
+    assert growth([life(*[41.0] * 20, *middle, *[41.0] * 20)]) == {"files": 0}
