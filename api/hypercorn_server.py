@@ -374,6 +374,9 @@ class _Requests(h11.Connection):
             head = unread[: len(unread) - len(self.trailing_data[0])]
             if _ODD_LINE_END.search(head):
                 raise h11.RemoteProtocolError("a line of the head is folded, or ends without CR LF")
+            if event.method != event.method.upper():
+                # Hypercorn would take `head` for HEAD, and h11 not (RFC 9110, 9.1).
+                raise h11.RemoteProtocolError("the method is not in upper case")
         return event
 
 

@@ -42,6 +42,15 @@ def test_a_head_request_is_refused_without_a_body(servers_agree: Agreement, user
     )
 
 
+@pytest.mark.parametrize("method", [b"head", b"get", b"Post"])
+def test_a_method_that_is_not_in_upper_case_is_refused(
+    servers_agree: Agreement, method: bytes
+) -> None:
+    request = method + b" /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    servers_agree.on(request, gives=[refused(400, "the method is not in upper case")], closed=True)
+
+
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\r\n", b"\n\r\n"])
 def test_one_line_that_ends_in_another_way_is_refused(
