@@ -177,6 +177,7 @@ class HeadReader:
             HttpRequestParser(read).feed_data(b"POST / HTTP/1.1" + lines)
         except (HttpParserError, HttpParserUpgrade):
             read.plain = False
+        read.names_request = bool(read.keys or read.request_id or read.traceparent)
         known = read if read.plain and read.hosts == 1 and _are_plain(lines) else None
         if len(lines) <= LINES_BYTES_MAX:
             if len(self._known) >= LINES_MAX:
@@ -192,6 +193,7 @@ class _HeaderLines:
         plain: none of them is unusual.
         has_length: there is a Content-Length.
         length: bytes of the body; None without a Content-Length that is plain.
+        names_request: they say what else `_parted` takes out, spelled in another way, or twice.
     """
 
     def __init__(self) -> None:
@@ -204,11 +206,7 @@ class _HeaderLines:
         self.authorization: bytes | None = None
         self.request_id = b""
         self.traceparent = b""
-
-    @property
-    def names_request(self) -> bool:
-        """They say what else `_parted` takes out, spelled in another way, or twice."""
-        return bool(self.keys or self.request_id or self.traceparent)
+        self.names_request = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         header = _HEADERS.get(name.lower(), _OTHER)
