@@ -45,17 +45,24 @@ class Accounts:
     def __init__(self, snapshots: SnapshotStore) -> None:
         self._snapshots = snapshots
         self._active: dict[UserId, Account] = {}
-        self._applied: deque[tuple[LogPosition, Sequence[Entry]]] = deque()
+        # What no snapshot has, in the log's order: the entries, and of each batch its position and
+        # its length. Flat, so that the garbage collector has no container of each batch to look at.
+        self._unfolded: deque[Entry] = deque()
+        self._positions: deque[LogPosition] = deque()
+        self._lengths: deque[int] = deque()
         self._touched: list[Account] = []
         self._opened_now: list[Account] = []
-        self.unfolded = 0
-        """Entries held in memory because no snapshot has them yet."""
         self.duplicates = Duplicates()
 
     @property
     def active(self) -> int:
         """How many accounts are in memory."""
         return len(self._active)
+
+    @property
+    def unfolded(self) -> int:
+        """Entries held in memory because no snapshot has them yet."""
+        return len(self._unfolded)
 
     def balance(self, user: UserId) -> Micros:
         account = self._active.get(user)
@@ -112,8 +119,7 @@ class Accounts:
         """Takes in what is staged: the log has it at that position."""
         for account in self._touched:
             account.apply_staged()
-        self._applied.append((position, entries))
-        self.unfolded += len(entries)
+        self._keep(position, entries)
         self._end_staging()
 
     def abort(self) -> None:
@@ -232,30 +238,34 @@ class Accounts:
             if account is None:
                 account = active[entry.user] = Account(entry.user, entry.number - 1, None)
             account.apply(entry)
-        self._applied.append((position, entries))
-        self.unfolded += len(entries)
+        self._keep(position, entries)
 
     def forget_folded(self, entries_max: int) -> bool:
         """Lets go of about that many entries that the snapshot view has; False when none is left.
 
         It works in steps, so that forgetting many does not hold up the callers.
         """
+        positions, unfolded, until = self._positions, self._unfolded, self._snapshots.position
         folded: dict[UserId, int] = {}
         forgotten = 0
-        while self._applied and self._applied[0][0] <= self._snapshots.position:
-            if forgotten >= entries_max:
-                break
-            _, entries = self._applied.popleft()
-            forgotten += len(entries)
-            for entry in entries:
+        while forgotten < entries_max and positions and positions[0] <= until:
+            positions.popleft()
+            length = self._lengths.popleft()
+            forgotten += length
+            for _ in range(length):
+                entry = unfolded.popleft()
                 folded[entry.user] = entry.number
         for user, number in folded.items():
             account = self._active[user]
             account.forget(number)
             if account.idle:
                 del self._active[user]
-        self.unfolded -= forgotten
         return forgotten > 0
+
+    def _keep(self, position: LogPosition, entries: Sequence[Entry]) -> None:
+        self._unfolded.extend(entries)
+        self._positions.append(position)
+        self._lengths.append(len(entries))
 
     def _folded(self, user: UserId) -> AccountSummary:
         return self._snapshots.account(user) or NO_ACCOUNT

@@ -1,5 +1,6 @@
 """The peers while they are up, and one measurement of one of them."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,7 +92,7 @@ class Stage:
             nonlocal watch
             watch = CoreWatch(self.setting.cores, peer.pids)
 
-        with awake(peer):
+        with awake(peer), uncollected():
             outcome = run(started)
             busy = watch.stop()
         return outcome, busy
@@ -183,6 +184,18 @@ class Stage:
     def _wants_fastapi(self) -> bool:
         asked = self.setting.loads & (ASKED_OVER_HTTP | {Chosen.LATENCY})
         return PeerChoice.FASTAPI in self.setting.peers and bool(asked)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps the garbage collector of this process, which is the load generator, from running: its
+    pauses would count as the server's latency."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def build_store(path: Path, users: int, rounds: int, seed: int) -> Path:
