@@ -21,8 +21,12 @@ from ledger_actors.recovery import Recovered, rebuild, recover
 from ledger_actors.request_status import RequestStatus
 from ledger_actors.shard import Shard, ShardStatistics
 
-ENTRIES_PER_FORGETTING_STEP: Final = 1_000
+ENTRIES_PER_FORGETTING_STEP: Final = 200
+REST_PER_FORGETTING: Final = 4
+"""For how many times as long as a step took nothing is forgotten: it holds up all callers."""
 BEHIND: Final = "snapshots are far behind the log; try again in a moment"
+FAR_BEHIND_SHARE: Final = 0.25
+"""Of the entries that memory may hold."""
 STALLED: Final = "the disk takes too long; nothing was recorded, try again in a moment"
 
 
@@ -208,6 +212,11 @@ class Ledger:
         return sum(shard.accounts.unfolded for shard in self._shards if shard.accounts is not None)
 
     @property
+    def far_behind(self) -> bool:
+        """So many entries are in no snapshot that it is time to make room, whoever waits."""
+        return self.unfolded_entries >= FAR_BEHIND_SHARE * self._limits.unfolded_entries
+
+    @property
     def step(self) -> CommitStep | None:
         """The step of the group commit that settles submissions now, or did last."""
         return self._group_commit.step
@@ -226,10 +235,12 @@ class Ledger:
         """Moves on to the newest snapshot, lets go of what it covers, returns its position."""
         position = self._snapshots.refresh()
         for shard in self._shards:
+            began_s = trio.current_time()
             while shard.accounts is not None and shard.accounts.forget_folded(
                 ENTRIES_PER_FORGETTING_STEP
             ):
-                await trio.lowlevel.checkpoint()
+                await trio.sleep(REST_PER_FORGETTING * (trio.current_time() - began_s))
+                began_s = trio.current_time()
         self.notice_backlog()
         return position
 

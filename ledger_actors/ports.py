@@ -101,8 +101,11 @@ class SnapshotStore(Protocol):
 
 
 class Snapshotter(Protocol):
-    async def fold(self) -> LogPosition:
+    async def fold(self, *, urgent: bool = False) -> LogPosition:
         """Folds the log into the snapshot store, and returns the position that it reached.
+
+        Args:
+            urgent: it matters more that it is soon done than that callers do not feel it.
 
         Raises:
             SnapshotFailed: it could not; the store is as it was.

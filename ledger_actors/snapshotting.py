@@ -57,7 +57,7 @@ async def keep_snapshots(
                 continue
             started = trio.current_time()
             try:
-                await snapshotter.fold()
+                await snapshotter.fold(urgent=ledger.far_behind)
             except SnapshotFailed as error:
                 on_failed(error)
                 await trio.sleep(RETRY_DELAY_S)

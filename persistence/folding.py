@@ -1,11 +1,12 @@
 """What folding writes: the rows of those users that the log has entries of."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import lmdb
 
-from ledger_actors.entry import Entry, out_of_order
+from ledger_actors.entry import Entry, Timestamp, out_of_order
 from ledger_actors.identity import UserId
 from persistence.snapshot_format import (
     BLOCK_ENTRIES,
@@ -24,41 +25,71 @@ from persistence.snapshot_format import (
 
 Row = tuple[bytes, bytes]
 
+ENTRIES_PER_STEP: Final = 512
+USERS_PER_STEP: Final = 64
+ROWS_PER_STEP: Final = 128
+
 
 class FoldedRows:
     """The rows that a fold writes: of accounts, of blocks that became full, of requests.
 
     Attributes:
         new_users: how many users had no account.
+        newest: the greatest timestamp of the entries.
     """
 
-    def __init__(self, transaction: "lmdb.Transaction[bytes]", entries: Iterable[Entry]) -> None:
+    def __init__(
+        self,
+        transaction: "lmdb.Transaction[bytes]",
+        entries: Sequence[Entry],
+        give_way: Callable[[], object],
+    ) -> None:
         """
         Args:
             transaction: the store as it is.
             entries: what follows it in the log, in order.
+            give_way: called between the steps of the work, each a fraction of a millisecond.
 
         Raises:
             CorruptStore: an entry is not the one that comes next in its user's history, or an
                 account is not what was written.
         """
+        self._give_way = give_way
         self._accounts: list[Row] = []
         self._blocks: list[Row] = []
         self._requests: list[Row] = []
+        self.new_users = 0
+        self.newest = Timestamp(0)
         histories: defaultdict[UserId, list[Entry]] = defaultdict(list)
-        for entry in entries:
-            histories[entry.user].append(entry)
-        users = sorted(histories)
-        keys = [account_key(user) for user in users]
+        for start in range(0, len(entries), ENTRIES_PER_STEP):
+            step = entries[start : start + ENTRIES_PER_STEP]
+            for entry in step:
+                histories[entry.user].append(entry)
+            self.newest = max(self.newest, max(entry.timestamp for entry in step))
+            give_way()
+        # Blocks and requests are stored by the length of the user's name first.
+        users = sorted(sorted(histories), key=len)
         with transaction.cursor() as cursor:
-            stored = dict(cursor.getmulti(keys))
-        self.new_users = len(users) - len(stored)
-        for user, key in zip(users, keys, strict=True):
-            self._extend(user, key, stored.get(key), histories[user])
+            for start in range(0, len(users), USERS_PER_STEP):
+                keys = {account_key(user): user for user in users[start : start + USERS_PER_STEP]}
+                stored = dict(cursor.getmulti([*keys]))
+                self.new_users += len(keys) - len(stored)
+                for key, user in keys.items():
+                    self._extend(user, key, stored.get(key), histories.pop(user))
+                give_way()
 
-    def in_order(self) -> Sequence[Row]:
-        """All rows, sorted by their keys, so that neighbours go to the same page in turn."""
-        return [*self._accounts, *sorted(self._blocks), *sorted(self._requests)]
+    def put(self, transaction: "lmdb.Transaction[bytes]") -> None:
+        """Writes the rows: neighbours in the store one after the other, as far as that is easy."""
+        with transaction.cursor() as cursor:
+            for rows in (self._accounts, self._blocks, self._requests):
+                for start in range(0, len(rows), ROWS_PER_STEP):
+                    cursor.putmulti(rows[start : start + ROWS_PER_STEP])
+                    self._give_way()
+
+    def release(self) -> None:
+        """Lets go of the rows, as `release` does."""
+        for rows in (self._accounts, self._blocks, self._requests):
+            release(rows, self._give_way)
 
     def _extend(
         self, user: UserId, key: bytes, stored: bytes | None, entries: Sequence[Entry]
@@ -89,3 +120,10 @@ class FoldedRows:
                 digest = extended(digest, block)
                 tail = b""
         self._accounts.append((key, pack_account(key, balance, count, digest, tail)))
+
+
+def release(objects: list[Any], give_way: Callable[[], object]) -> None:
+    """Empties the list in steps: to free a hundred thousand objects takes milliseconds."""
+    while objects:
+        del objects[-ENTRIES_PER_STEP:]
+        give_way()

@@ -1,6 +1,6 @@
 """Reads the write-ahead log, and checks each record and its link to the one before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import lmdb
 
@@ -76,9 +76,15 @@ def sealed_after(
 
 
 def read_some(
-    transaction: "lmdb.Transaction[bytes]", after: LogPosition, entries: int
+    transaction: "lmdb.Transaction[bytes]",
+    after: LogPosition,
+    entries: int,
+    give_way: Callable[[], object] = lambda: None,
 ) -> Sequence[StoredRecord]:
     """The next records that together hold at least that many entries, or all that follow.
+
+    Args:
+        give_way: called after each of them.
 
     Raises: as `read_after`.
     """
@@ -87,6 +93,7 @@ def read_some(
     for stored in read_after(transaction, after):
         found.append(stored)
         weight += stored.record.weight
+        give_way()
         if weight >= entries:
             break
     return found

@@ -1,7 +1,7 @@
 """The snapshot store: accounts, histories, idempotency keys, true up to a position of the log."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -208,13 +208,20 @@ class SnapshotWriter:
     """Folds the log into the store. Several processes may try; the store lets one at a time."""
 
     def __init__(
-        self, path: Path, open_environment: Callable[[Path], Environment] = Environment
+        self,
+        path: Path,
+        open_environment: Callable[[Path], Environment] = Environment,
+        give_way: Callable[[], object] = lambda: None,
     ) -> None:
         """
+        Args:
+            give_way: called every fraction of a millisecond while it folds.
+
         Raises:
             DiskFull: there is no room for a new store.
         """
         self._environment = open_environment(path)
+        self._give_way = give_way
 
     def head(self) -> Head:
         with self._environment.lmdb.begin() as transaction:
@@ -239,27 +246,29 @@ class SnapshotWriter:
             head = unpack_head(transaction.get(HEAD_KEY))
             if head.position != after:
                 return False
-            folded = FoldedRows(transaction, entries)
+            folded = FoldedRows(transaction, entries, self._give_way)
         new_head = head._replace(
             position=position,
             digest=digest,
             users=head.users + folded.new_users,
             entries=head.entries + len(entries),
-            newest=max(chain([head.newest], (entry.timestamp for entry in entries))),
+            newest=max(head.newest, folded.newest),
         )
-        rows = [(HEAD_KEY, pack_head(new_head)), *folded.in_order()]
-        while True:
-            try:
-                return self._write(head, rows)
-            except lmdb.MapFullError:
-                self._environment.grow(len(entries) * BYTES_PER_ENTRY)
+        try:
+            while True:
+                try:
+                    return self._write(head, new_head, folded)
+                except lmdb.MapFullError:
+                    self._environment.grow(len(entries) * BYTES_PER_ENTRY)
+        finally:
+            folded.release()
 
-    def _write(self, head: Head, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+    def _write(self, head: Head, new_head: Head, folded: FoldedRows) -> bool:
         with self._environment.lmdb.begin(write=True) as transaction:
             if unpack_head(transaction.get(HEAD_KEY)) != head:
                 return False
-            with transaction.cursor() as cursor:
-                cursor.putmulti(rows)
+            folded.put(transaction)
+            transaction.put(HEAD_KEY, pack_head(new_head))
         return True
 
     def close(self) -> None:

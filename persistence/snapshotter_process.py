@@ -47,17 +47,17 @@ class SnapshotterProcess:
     def statistics(self) -> SnapshotterStatistics:
         return SnapshotterStatistics(self._folds.statistics(), self._failures, self._starts)
 
-    async def fold(self) -> LogPosition:
+    async def fold(self, *, urgent: bool = False) -> LogPosition:
         started = trio.current_time()
         try:
-            position = await self._fold()
+            position = await self._fold(urgent)
         except SnapshotFailed:
             self._failures += 1
             raise
         self._folds.observe(trio.current_time() - started)
         return position
 
-    async def _fold(self) -> LogPosition:
+    async def _fold(self, urgent: bool) -> LogPosition:
         if self._process is None or self._process.poll() is not None:
             try:
                 self._process = await self._start()
@@ -67,7 +67,7 @@ class SnapshotterProcess:
         process = self._process
         assert process.stdin is not None
         try:
-            await process.stdin.send_all(b"fold\n")
+            await process.stdin.send_all(b"fold urgently\n" if urgent else b"fold\n")
             answer = json.loads(await self._line(process))
         except (trio.BrokenResourceError, ValueError):
             with trio.move_on_after(STOP_TIMEOUT_S):

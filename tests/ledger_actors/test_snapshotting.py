@@ -11,12 +11,14 @@ from ledger_actors import Ledger, LogPosition, open_ledger
 from ledger_actors.entry import BEGINNING
 from ledger_actors.errors import LogCut, SnapshotFailed
 from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.ledger import Limits
 from ledger_actors.money import Micros
 from ledger_actors.snapshotting import SnapshotPolicy, SnapshotTaken, keep_snapshots
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 ANN = UserId("ann")
 ONE = Micros(1)
+ROOMY = Limits()
 
 
 class World:
@@ -27,9 +29,9 @@ class World:
         self.failed: list[SnapshotFailed] = []
 
     @asynccontextmanager
-    async def ledger(self, policy: SnapshotPolicy) -> AsyncIterator[Ledger]:
+    async def ledger(self, policy: SnapshotPolicy, limits: Limits = ROOMY) -> AsyncIterator[Ledger]:
         async with (
-            open_ledger(self.log, self.snapshots, ManualClock(), shards=2) as ledger,
+            open_ledger(self.log, self.snapshots, ManualClock(), shards=2, limits=limits) as ledger,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(
@@ -93,10 +95,32 @@ async def test_the_log_is_cut_behind_a_snapshot_and_everything_can_still_be_read
         assert (await ledger.credit(ANN, ONE, key)).replayed
 
 
+async def test_folding_is_urgent_when_memory_is_a_quarter_full_of_what_no_snapshot_has(
+    world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    asked: list[bool] = []
+    fold = world.snapshots.fold
+
+    async def watched(*, urgent: bool) -> LogPosition:
+        asked.append(urgent)
+        return await fold(urgent=urgent)
+
+    monkeypatch.setattr(world.snapshots, "fold", watched)
+    limits = Limits(unfolded_entries=8)
+    async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000), limits) as ledger:
+        await ledger.credit(ANN, ONE)
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ledger.credit, ANN, ONE)
+            nursery.start_soon(ledger.credit, ANN, ONE)
+        await trio.sleep(1)
+    assert asked == [False, True]
+
+
 async def test_a_failed_snapshot_is_tried_again_and_nothing_is_let_go_of_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def fail() -> LogPosition:
+    async def fail(*, urgent: bool) -> LogPosition:
         raise SnapshotFailed("no room")
 
     async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000)) as ledger:

@@ -1,6 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,25 @@ from ledger_actors import Batch, Entry, Micros, ShardId, UserId
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import SnapshotFailed
 from persistence.data_directory import DataDirectory, create_data_directory
+from persistence.environment import open_for_reading
 from persistence.log_store import LogStore
+from persistence.snapshot_store import SnapshotWriter
+from persistence.snapshotter import fold_all
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
+
+APPENDING = """
+import sys
+from pathlib import Path
+from ledger_actors import Batch, Entry, Micros, ShardId, UserId
+from ledger_actors.entry import Timestamp
+from persistence.log_store import LogStore
+
+log = LogStore(Path(sys.argv[1]))
+entry = Entry(UserId("ann"), int(sys.argv[2]), Micros(1), Timestamp(0), None)
+log.commit([Batch(ShardId(0), [entry])])
+log.close()
+"""
+"""In a process of its own: LMDB must not have an environment open twice in one."""
 
 
 @pytest.fixture
@@ -102,3 +122,30 @@ async def test_a_caller_that_gives_up_does_not_leave_its_answer_to_the_next(
             except SnapshotFailed:
                 # The stopped one is being ended.
                 await trio.sleep(0.05)
+
+
+async def test_an_urgent_fold_folds_as_well(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, 1)
+    assert await snapshotter.fold(urgent=True) == 1
+
+
+def test_a_fold_ends_where_the_log_ended_when_it_began(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a server that is never idle would never get its snapshot."""
+    monkeypatch.setattr("persistence.snapshotter.ENTRIES_PER_TRANSACTION", 1)
+    append(directory, 1)
+    append(directory, 2)
+    with (
+        closing(open_for_reading(directory.log)) as log,
+        closing(SnapshotWriter(directory.snapshot)) as snapshots,
+    ):
+        reached = []
+        for position in fold_all(log, snapshots):
+            reached.append(position)
+            subprocess.run(
+                [sys.executable, "-c", APPENDING, str(directory.log), str(position + 2)], check=True
+            )
+    assert reached == [1, 2]

@@ -1,0 +1,48 @@
+"""Letting the server have the processor in the middle of a fold.
+
+A process with less priority still gets its turns, and each lasts until the kernel's next tick, some
+milliseconds, for which the server's callers wait. One that yields after each fraction of a
+millisecond is not felt. But it must not starve either: what is not folded stays in memory.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+SHARE_MIN: Final = 0.1
+"""Of the processor; who has less of it since the fold began does not yield."""
+
+
+class Courtesy:
+    """To be called between the steps of a fold, each a fraction of a millisecond."""
+
+    def __init__(
+        self,
+        give_way: Callable[[], object] = os.sched_yield,
+        clock: Callable[[], float] = time.monotonic,
+        used: Callable[[], float] = time.process_time,
+    ) -> None:
+        """
+        Args:
+            give_way: lets others run first.
+            clock: seconds since any moment.
+            used: seconds that this process has had the processor.
+        """
+        self._give_way = give_way
+        self._clock = clock
+        self._used = used
+        self.begin(urgent=False)
+
+    def begin(self, *, urgent: bool) -> None:
+        """A fold begins; an urgent one yields to nobody."""
+        self._urgent = urgent
+        self._began_s = self._clock()
+        self._used_before_s = self._used()
+
+    def __call__(self) -> None:
+        if self._urgent:
+            return
+        used_s = self._used() - self._used_before_s
+        if used_s >= SHARE_MIN * (self._clock() - self._began_s):
+            self._give_way()

@@ -1,0 +1,57 @@
+from persistence.courtesy import SHARE_MIN, Courtesy
+
+
+class Core:
+    """A core that a process shares: what it uses, and what passes."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.used_s = 0.0
+        self.yields = 0
+        self.courtesy = Courtesy(self.give_way, lambda: self.now_s, lambda: self.used_s)
+
+    def give_way(self) -> None:
+        self.yields += 1
+
+    def work(self, used_s: float, waited_s: float = 0.0) -> None:
+        self.used_s += used_s
+        self.now_s += used_s + waited_s
+
+
+def test_who_has_his_share_gives_way_after_each_step() -> None:
+    core = Core()
+    for _ in range(10):
+        core.work(used_s=0.001, waited_s=0.005)
+        core.courtesy()
+    assert core.yields == 10
+
+
+def test_who_is_starved_gives_way_no_more_until_he_has_his_share_again() -> None:
+    core = Core()
+    core.work(used_s=0.001, waited_s=1.0)
+    core.courtesy()
+    assert core.yields == 0
+    core.work(used_s=SHARE_MIN * 1.2)
+    core.courtesy()
+    assert core.yields == 1
+
+
+def test_each_fold_begins_anew() -> None:
+    core = Core()
+    core.work(used_s=0.001, waited_s=100.0)
+    core.courtesy.begin(urgent=False)
+    core.work(used_s=0.001)
+    core.courtesy()
+    assert core.yields == 1
+
+
+def test_an_urgent_fold_gives_way_to_nobody() -> None:
+    core = Core()
+    core.courtesy.begin(urgent=True)
+    core.work(used_s=1.0)
+    core.courtesy()
+    assert core.yields == 0
+    core.courtesy.begin(urgent=False)
+    core.work(used_s=1.0)
+    core.courtesy()
+    assert core.yields == 1
