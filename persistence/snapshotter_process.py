@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,13 +58,7 @@ class SnapshotterProcess:
         return position
 
     async def _fold(self, urgent: bool) -> LogPosition:
-        if self._process is None or self._process.poll() is not None:
-            try:
-                self._process = await self._start()
-                self._starts += 1
-            except OSError as error:
-                raise SnapshotFailed(f"the snapshotter cannot be started: {error}") from None
-        process = self._process
+        process = await self.started()
         assert process.stdin is not None
         try:
             await process.stdin.send_all(b"fold urgently\n" if urgent else b"fold\n")
@@ -82,6 +76,20 @@ class SnapshotterProcess:
         if "error" in answer:
             raise SnapshotFailed(f"the snapshot failed: {answer['error']}")
         return LogPosition(answer["position"])
+
+    async def started(self) -> trio.Process:
+        """The child; a new one where there is none.
+
+        Raises:
+            SnapshotFailed: it cannot be started.
+        """
+        if self._process is None or self._process.poll() is not None:
+            try:
+                self._process = await self._start()
+            except OSError as error:
+                raise SnapshotFailed(f"the snapshotter cannot be started: {error}") from None
+            self._starts += 1
+        return self._process
 
     async def close(self) -> None:
         """Ends the child, at once: a fold that is not finished leaves no trace."""
@@ -116,9 +124,14 @@ class SnapshotterProcess:
 
 @asynccontextmanager
 async def open_snapshotter(directory: DataDirectory) -> AsyncIterator[SnapshotterProcess]:
-    """The snapshotter of that directory; it ends when the block is left."""
+    """The snapshotter of that directory; it ends when the block is left.
+
+    The child is started at once: while it imports, it is not courteous, and nobody is served yet.
+    """
     snapshotter = SnapshotterProcess(directory)
     try:
+        with suppress(SnapshotFailed):
+            await snapshotter.started()
         yield snapshotter
     finally:
         await snapshotter.close()

@@ -96,12 +96,17 @@ async def test_a_killed_process_is_told_and_started_again(
     assert await snapshotter.fold() == 1
 
 
-async def test_a_process_that_cannot_be_started_is_told(
-    snapshotter: SnapshotterProcess, monkeypatch: pytest.MonkeyPatch
+async def test_a_process_that_cannot_be_started_is_told_when_it_is_needed(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with pytest.raises(SnapshotFailed, match="cannot be started"):
-        await snapshotter.fold()
+    async with open_snapshotter(directory) as snapshotter:
+        with pytest.raises(SnapshotFailed, match="cannot be started"):
+            await snapshotter.fold()
+
+
+async def test_the_process_is_there_before_it_is_needed(snapshotter: SnapshotterProcess) -> None:
+    assert snapshotter.pid is not None
 
 
 async def test_a_caller_that_gives_up_does_not_leave_its_answer_to_the_next(
