@@ -132,18 +132,27 @@ class Admission:
             caller = self._recognised.get(authorization) if authorization else None
             if caller is None or not caller.scopes & scope:
                 caller = self.caller(authorization, scope)
-        user = decode_user(segment)
+        users, now = self._users, self.now
+        if users is None:
+            users_bucket, user = None, decode_user(segment)
+        else:
+            users_bucket = users.by_segment.get(segment) or users.named(
+                segment, decode_user(segment), now
+            )
+            user = users_bucket.user
         bucket: TokenBucket | None = None
         if caller is not None:
             if caller.prefix is not None:
                 self.check_user(caller, user)
             bucket = caller.bucket
-            if bucket is not None and (wait := bucket.take_one(self.now)) is not None:
+            if bucket is not None and (wait := bucket.take_one(now)) is not None:
                 raise self._throttled(KEY, wait, caller)
-        if self._users is not None and (wait := self._users.take(user, self.now)) is not None:
-            if bucket is not None:
-                bucket.give_back(1)
-            raise self._throttled(USER, wait, caller)
+        if users is not None and users_bucket is not None:
+            users_wait = users.take(users_bucket, now)
+            if users_wait is not None:
+                if bucket is not None:
+                    bucket.give_back(1)
+                raise self._throttled(USER, users_wait, caller)
         return user
 
     def take_many(self, caller: Caller | None, credits_: Sequence[Any]) -> Sequence[Any]:
@@ -169,7 +178,10 @@ class Admission:
             if not isinstance(one, Exception):
                 if prefix is not None and not one.user.startswith(prefix):
                     one = self._counted(FORBIDDEN, caller, Forbidden(OTHER_USERS))
-                elif users is not None and (wait := users.take(one.user, now)) is not None:
+                elif (
+                    users is not None
+                    and (wait := users.take(users.of(one.user, now), now)) is not None
+                ):
                     one = self._throttled(USER, wait, caller)
             admitted.append(one)
         return admitted

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
+import msgspec
+
+from ledger_actors import UserId
+
 RATE_MAX: Final = 1_000_000.0
 """Tokens a second. More would be less than what the clock tells apart."""
 USERS_MAX: Final = 65_536
@@ -99,47 +103,74 @@ class TokenBucket:
         self._full_at -= tokens * self._token_s
 
 
+class UserBucket(msgspec.Struct, gc=False):
+    """The bucket of one user. `UserBuckets` takes from it."""
+
+    user: UserId
+    full_at: float
+
+
 class UserBuckets:
-    """A bucket for each user, of which only those that are not full are kept.
+    """A bucket for each user, of which only those that are not full need be kept.
 
     Where `USERS_MAX` of them are kept, the fuller half is forgotten, so that nobody gets back more
     than the least that anyone misses.
 
     Attributes:
+        by_segment: the buckets by how their users are named in paths, for who asks often: it saves
+            decoding the name. Who is not found here is entered by `named`.
         forgotten: how many were, before they were full.
     """
 
     def __init__(self, rate: Rate, users_max: int = USERS_MAX) -> None:
         self.rate = rate
+        self.by_segment: dict[bytes, UserBucket] = {}
         self.forgotten = 0
         self._users_max = users_max
         self._token_s = rate.token_s
         self._burst_s = _with_slack(rate)
-        self._full_at: dict[str, float] = {}
+        self._by_user: dict[UserId, UserBucket] = {}
 
     def __len__(self) -> int:
-        return len(self._full_at)
+        return len(self._by_user)
 
-    def take(self, user: str, now: float) -> Wait | None:
-        """Takes one token of the user's; or says for how long there will be none."""
-        buckets = self._full_at
-        full_at = buckets.get(user, now)
-        if full_at <= now:
-            buckets[user] = now + self._token_s
-            if len(buckets) > self._users_max:
+    def of(self, user: UserId, now: float) -> UserBucket:
+        """The user's bucket, which is kept from now on."""
+        bucket = self._by_user.get(user)
+        if bucket is None:
+            if len(self._by_user) >= self._users_max:
                 self._make_room(now)
+            bucket = self._by_user[user] = UserBucket(user, now)
+        return bucket
+
+    def named(self, segment: bytes, user: UserId, now: float) -> UserBucket:
+        """The bucket of the user, who is named so in a path."""
+        bucket = self.of(user, now)
+        # A user may be spelled in many ways.
+        if len(self.by_segment) >= self._users_max:
+            self.by_segment = {}
+        self.by_segment[segment] = bucket
+        return bucket
+
+    def take(self, bucket: UserBucket, now: float) -> Wait | None:
+        """Takes one token of the user's; or says for how long there will be none."""
+        full_at = bucket.full_at
+        if full_at <= now:
+            bucket.full_at = now + self._token_s
             return None
         after = full_at + self._token_s
         if after - now > self._burst_s:
             return _wait(self.rate, now, full_at, 1)
-        buckets[user] = after
+        bucket.full_at = after
         return None
 
     def _make_room(self, now: float) -> None:
-        fullest = sorted(self._full_at.values())[len(self._full_at) // 2]
-        self.forgotten += sum(now < full_at <= fullest for full_at in self._full_at.values())
+        buckets = self._by_user.values()
+        fullest = sorted(bucket.full_at for bucket in buckets)[len(buckets) // 2]
+        self.forgotten += sum(now < bucket.full_at <= fullest for bucket in buckets)
         least = max(now, fullest)
-        self._full_at = {user: at for user, at in self._full_at.items() if at > least}
+        self._by_user = {bucket.user: bucket for bucket in buckets if bucket.full_at > least}
+        self.by_segment = {}
 
 
 def _with_slack(rate: Rate) -> float:

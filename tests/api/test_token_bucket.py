@@ -5,13 +5,18 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.token_bucket import Rate, TokenBucket, UserBuckets
+from api.token_bucket import Rate, TokenBucket, UserBuckets, Wait
+from ledger_actors import UserId
 
 # Rates that a float holds exactly: the plain bucket below then sees the same numbers.
 rates = st.sampled_from([Rate(0.5, 1), Rate(1.0, 3), Rate(4.0, 2), Rate(8.0, 20)])
 pauses = st.integers(0, 64).map(lambda number: number / 16)
 visits = st.lists(st.tuples(pauses, st.integers(1, 30)), max_size=60)
 START = 1000.0
+
+
+def take(buckets: UserBuckets, user: str, now: float) -> Wait | None:
+    return buckets.take(buckets.of(UserId(user), now), now)
 
 
 class PlainBucket:
@@ -76,7 +81,7 @@ def test_a_users_bucket_gives_what_a_plain_one_gives(
     buckets, plain, now = UserBuckets(rate), PlainBucket(rate), START
     for pause, _ in visited:
         now += pause
-        assert (buckets.take("u", now) is None) == plain.take(now, 1)
+        assert (take(buckets, "u", now) is None) == plain.take(now, 1)
 
 
 @given(rates, st.lists(st.tuples(pauses, st.integers(0, 30)), max_size=200))
@@ -84,24 +89,40 @@ def test_no_more_users_are_kept_than_may_be(rate: Rate, visited: list[tuple[floa
     buckets, now = UserBuckets(rate, users_max=8), START
     for pause, user in visited:
         now += pause
-        buckets.take(str(user), now)
+        take(buckets, str(user), now)
         assert len(buckets) <= 8
 
 
 def test_users_whose_buckets_are_full_again_make_room_for_others() -> None:
     buckets = UserBuckets(Rate(1.0, 1), users_max=100)
     for number in range(1000):
-        assert buckets.take(str(number), START + number) is None
+        assert take(buckets, str(number), START + number) is None
     assert buckets.forgotten == 0
+
+
+def test_however_a_user_is_named_the_bucket_is_the_same() -> None:
+    buckets = UserBuckets(Rate(1.0, 1), users_max=4)
+    for spelling in (b"ann", b"%61nn", b"a%6en", b"an%6e", b"%61%6en"):
+        assert buckets.named(spelling, UserId("ann"), START) is buckets.of(UserId("ann"), START)
+        assert buckets.by_segment[spelling] is buckets.of(UserId("ann"), START)
+        assert len(buckets.by_segment) <= 4
+
+
+def test_who_was_forgotten_is_not_found_by_name_either() -> None:
+    buckets = UserBuckets(Rate(1.0, 1), users_max=2)
+    buckets.named(b"ann", UserId("ann"), START)
+    for number in range(10):
+        take(buckets, str(number), START + number)
+    assert b"ann" not in buckets.by_segment
 
 
 def test_who_has_the_least_is_forgotten_last() -> None:
     buckets = UserBuckets(Rate(0.001, 5), users_max=100)
     for _ in range(5):
-        buckets.take("greedy", START)
+        take(buckets, "greedy", START)
     for number in range(1000):
-        buckets.take(str(number), START)
-    assert buckets.take("greedy", START) is not None
+        take(buckets, str(number), START)
+    assert take(buckets, "greedy", START) is not None
     assert buckets.forgotten > 0
 
 
