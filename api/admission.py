@@ -4,15 +4,15 @@ Every request of either server passes here, before its body is looked at. While 
 and no rates, it is not even asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from api.api_keys import ADMIN, READ, SCOPES, ApiKey, KeyRing
 from api.problems import Forbidden, NotAdmitted, Throttled, Unauthenticated
 from api.token_bucket import Rate, TokenBucket, UserBuckets, Wait
 from api.wire import decode_user
-from ledger_actors import UserId
+from ledger_actors import CreditRequest, UserId
 
 RECOGNISED_MAX: Final = 16_384
 """Authorization headers whose key is remembered."""
@@ -155,36 +155,33 @@ class Admission:
                 raise self._throttled(USER, users_wait, caller)
         return user
 
-    def take_many(self, caller: Caller | None, credits_: Sequence[Any]) -> Sequence[Any]:
-        """Takes as many of the key's tokens as there are credits, and one of each credit's user.
+    def take_many(
+        self, caller: Caller | None, tokens: int, requests: Sequence[CreditRequest]
+    ) -> Mapping[int, NotAdmitted]:
+        """Takes so many tokens of the key's, and one of each credit's user.
 
-        Args:
-            credits_: credits, or exceptions in the place of what is none.
-
-        Returns: the same, with exceptions in the place of those that are not admitted.
+        Returns: why credits are not admitted, by their places.
 
         Raises:
             Throttled: the key has not so many; none was taken.
         """
-        if caller is not None and caller.bucket is not None and credits_:
-            wait = caller.bucket.take(self.now, len(credits_))
+        if caller is not None and caller.bucket is not None and tokens:
+            wait = caller.bucket.take(self.now, tokens)
             if wait is not None:
                 raise self._throttled(KEY, wait, caller)
-        users, prefix = self._users, None if caller is None else caller.prefix
-        if users is None and prefix is None:
-            return credits_
-        now, admitted = self.now, []
-        for one in credits_:
-            if not isinstance(one, Exception):
-                if prefix is not None and not one.user.startswith(prefix):
-                    one = self._counted(FORBIDDEN, caller, Forbidden(OTHER_USERS))
-                elif (
-                    users is not None
-                    and (wait := users.take(users.of(one.user, now), now)) is not None
-                ):
-                    one = self._throttled(USER, wait, caller)
-            admitted.append(one)
-        return admitted
+        refused: dict[int, NotAdmitted] = {}
+        if caller is not None and caller.prefix is not None:
+            for place, request in enumerate(requests):
+                if not request.user.startswith(caller.prefix):
+                    refused[place] = self._counted(FORBIDDEN, caller, Forbidden(OTHER_USERS))
+        if self._users is not None:
+            admitted: Sequence[int] = range(len(requests))
+            if refused:
+                admitted = [place for place in admitted if place not in refused]
+            users = [requests[place].user for place in admitted]
+            for at, wait in self._users.take_each(users, self.now).items():
+                refused[admitted[at]] = self._throttled(USER, wait, caller)
+        return refused
 
     def check_waiting(self, caller: Caller | None) -> None:
         """Refuses what would find no token, before any effort is made for it.

@@ -1,7 +1,8 @@
 """What each endpoint does, whichever server it is reached through."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Final
 
 import msgspec
@@ -159,9 +160,12 @@ class Handlers:
             admission.check_waiting(caller)
             key = wire.decode_idempotency_key(idempotency_keys)
             decoded = bulk_wire.decode_bulk(content_type, key, body)
-            if admission.active:
-                decoded = admission.take_many(caller, decoded)
             requests = [one for one in decoded if not isinstance(one, Exception)]
+            if admission.active:
+                refused = admission.take_many(caller, len(decoded), requests)
+                if refused:
+                    decoded = _without(decoded, refused)
+                    requests = [one for one in decoded if not isinstance(one, Exception)]
             self._ledger.submit_bulk(requests, lambda bulk: reply(_credited(decoded, bulk)))
         except (
             LedgerError,
@@ -327,6 +331,16 @@ def _added(request: Credit, submission: Submission) -> Answer:
     except LedgerError as error:
         return answer_problem(error)
     return Answer(200, wire.encode_added(request.user, request.amount), (JSON, REPLAYED))
+
+
+def _without(
+    decoded: Sequence[bulk_wire.Decoded], refused: Mapping[int, NotAdmitted]
+) -> Sequence[bulk_wire.Decoded]:
+    """The same, with why in the places of the credits that are not admitted."""
+    places = count()
+    return [
+        one if isinstance(one, Exception) else refused.get(next(places), one) for one in decoded
+    ]
 
 
 def _credited(decoded: Sequence[bulk_wire.Decoded], bulk: Bulk) -> Answer:

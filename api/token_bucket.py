@@ -4,6 +4,7 @@ A bucket is kept as one number, the moment at which it will be full again (the g
 algorithm): a token costs a look at it and an addition, and no bucket has to be filled by anyone.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -164,12 +165,27 @@ class UserBuckets:
         bucket.full_at = after
         return None
 
+    def take_each(self, users: Iterable[UserId], now: float) -> Mapping[int, Wait]:
+        """As `take`, one token for each of these in turn: those for whom there was none, by their
+        places."""
+        waits: dict[int, Wait] = {}
+        find, full_at = self._by_user.get, now + self._token_s
+        for place, user in enumerate(users):
+            bucket = find(user)
+            if bucket is not None and bucket.full_at <= now:
+                bucket.full_at = full_at
+            elif (wait := self.take(bucket or self.of(user, now), now)) is not None:
+                waits[place] = wait
+        return waits
+
     def _make_room(self, now: float) -> None:
         buckets = self._by_user.values()
         fullest = sorted(bucket.full_at for bucket in buckets)[len(buckets) // 2]
         self.forgotten += sum(now < bucket.full_at <= fullest for bucket in buckets)
         least = max(now, fullest)
-        self._by_user = {bucket.user: bucket for bucket in buckets if bucket.full_at > least}
+        kept = [bucket for bucket in buckets if bucket.full_at > least]
+        self._by_user.clear()
+        self._by_user.update((bucket.user, bucket) for bucket in kept)
         self.by_segment = {}
 
 

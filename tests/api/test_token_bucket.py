@@ -100,6 +100,18 @@ def test_users_whose_buckets_are_full_again_make_room_for_others() -> None:
     assert buckets.forgotten == 0
 
 
+@given(rates, st.lists(st.tuples(pauses, st.lists(st.integers(0, 12), max_size=20)), max_size=20))
+def test_many_tokens_are_taken_as_one_after_the_other(
+    rate: Rate, visited: list[tuple[float, list[int]]]
+) -> None:
+    together, one_by_one, now = UserBuckets(rate, users_max=8), UserBuckets(rate, 8), START
+    for pause, users in visited:
+        now += pause
+        waits = {place: take(one_by_one, str(user), now) for place, user in enumerate(users)}
+        expected = {place: wait for place, wait in waits.items() if wait is not None}
+        assert together.take_each([UserId(str(user)) for user in users], now) == expected
+
+
 def test_however_a_user_is_named_the_bucket_is_the_same() -> None:
     buckets = UserBuckets(Rate(1.0, 1), users_max=4)
     for spelling in (b"ann", b"%61nn", b"a%6en", b"an%6e", b"%61%6en"):
