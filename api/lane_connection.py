@@ -16,6 +16,7 @@ from api.limit_hits import Limit
 from api.plain_request import HEAD_END, PlainRequest, Route, may_become_plain
 from api.problem_types import OVERLOADED
 from api.problems import RETRY_AFTER_S, Problem, problem_of_status
+from api.request_counts import OK
 from api.tls import TlsSocket
 
 if TYPE_CHECKING:
@@ -268,7 +269,8 @@ class LaneConnection:
         """Hands the request to its handler; False where that would have to wait."""
         lane = self.lane
         route = request.route
-        request_id = lane.ids.of(request.request_id)
+        sent_id = request.request_id
+        request_id = lane.ids.of(sent_id) if sent_id else lane.ids.new()
         trace = None
         if lane.tracer is not None:
             method = "POST" if route is Route.ADD or route is Route.BULK else "GET"
@@ -314,7 +316,10 @@ class LaneConnection:
         except trio.WouldBlock:
             return False
         if counts is not None:
-            counts.note(answer.status)
+            if answer.status == OK:
+                counts.noted += 1
+            else:
+                counts.note(answer.status)
         if trace is not None:
             trace.end(answer.status)
         self._answer(answer, request_id)

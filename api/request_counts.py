@@ -31,14 +31,15 @@ class RouteCounts:
 
     Attributes:
         ok: those with status 200. Whoever knows the status may observe here, a call less.
+        noted: as many with status 200 as `note` was told of. Whoever knows may count here.
     """
 
-    __slots__ = ("_noted", "_noted_others", "_others", "ok")
+    __slots__ = ("_noted_others", "_others", "noted", "ok")
 
     def __init__(self) -> None:
         self.ok = Histogram(REQUEST_SECONDS)
         self._others: dict[int, Histogram] = {}
-        self._noted = 0
+        self.noted = 0
         self._noted_others: list[int] = []
 
     def answered(self, status: int, seconds: float) -> None:
@@ -54,15 +55,15 @@ class RouteCounts:
     def note(self, status: int) -> None:
         """Counts a request, of which `measure` will say how long it took."""
         if status == OK:
-            self._noted += 1
+            self.noted += 1
         else:
             self._noted_others.append(status)
 
     def measure(self, seconds: float) -> None:
         """All that was noted took so long."""
-        if self._noted:
-            self.ok.observe(seconds, self._noted)
-            self._noted = 0
+        if self.noted:
+            self.ok.observe(seconds, self.noted)
+            self.noted = 0
         if self._noted_others:
             others, self._noted_others = self._noted_others, []
             for status in others:

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from itertools import chain, count
+from itertools import chain, count, repeat
 from typing import Final
 
 HEADER: Final = b"x-request-id"
@@ -27,16 +27,19 @@ class Policy(StrEnum):
 
 
 class RequestIds:
-    """Tells the id of each request. An empty one means that it has none."""
+    """Tells the id of each request. An empty one means that it has none.
+
+    Attributes:
+        new: the id of a request that came without one, as `of` tells it.
+    """
 
     def __init__(self, policy: Policy, prefix: str) -> None:
         """
         Args:
             prefix: no two processes may have the same.
         """
-        self._made: Iterator[bytes] = iter(())
-        if policy is Policy.ALWAYS:
-            self._made = _numbered(prefix)
+        made = _numbered(prefix) if policy is Policy.ALWAYS else repeat(b"")
+        self.new = made.__next__
         self._echoes = policy is not Policy.OFF
 
     def of(self, sent: bytes) -> bytes:
@@ -46,7 +49,7 @@ class RequestIds:
         """
         if sent and self._echoes and _VALID.fullmatch(sent):
             return sent
-        return next(self._made, b"")
+        return self.new()
 
 
 def _numbered(prefix: str) -> Iterator[bytes]:

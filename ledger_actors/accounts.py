@@ -147,7 +147,10 @@ class Accounts:
                 if key is not None:
                     recorded = account.keys.get(key)
                     if recorded is None and account.folded:
-                        recorded = self._recorded(request.user, key, found)
+                        if found is None:
+                            recorded = self._snapshots.recorded(request.user, key)
+                        else:
+                            recorded = found.get((request.user, key))
                     if recorded is not None:
                         outcome = _repeated(request, recorded)
                         self._count_duplicate(outcome, recorded, account)
@@ -175,11 +178,6 @@ class Accounts:
             duplicates.from_memory += 1
         else:
             duplicates.from_snapshot += 1
-
-    def _recorded(self, user: UserId, key: IdempotencyKey, found: Recorded | None) -> Entry | None:
-        if found is None:
-            return self._snapshots.recorded(user, key)
-        return found.get((user, key))
 
     def _look_up(self, submissions: Sequence[Submission]) -> Recorded | None:
         """Opens the accounts of all these requests, and returns what the snapshots know of their

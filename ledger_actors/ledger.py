@@ -25,7 +25,7 @@ ENTRIES_PER_FORGETTING_STEP: Final = 200
 REST_PER_FORGETTING: Final = 4
 """For how many times as long as a step took nothing is forgotten: it holds up all callers."""
 BEHIND: Final = "snapshots are far behind the log; try again in a moment"
-FAR_BEHIND_SHARE: Final = 0.25
+FAR_BEHIND_SHARE: Final = 0.5
 """Of the entries that memory may hold."""
 STALLED: Final = "the disk takes too long; nothing was recorded, try again in a moment"
 

@@ -94,7 +94,12 @@ class SnapshotView:
         return found
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
-        value = self.row(request_key(user, key))
+        # Written out: every credit with a key passes here.
+        row_key = request_key(user, key)
+        try:
+            value = self.transaction.get(row_key)
+        except lmdb.Error as error:
+            raise _unreadable(row_key, error) from None
         return None if value is None else self._requested(user, key, value)
 
     def recorded_many(

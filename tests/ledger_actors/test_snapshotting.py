@@ -95,7 +95,7 @@ async def test_the_log_is_cut_behind_a_snapshot_and_everything_can_still_be_read
         assert (await ledger.credit(ANN, ONE, key)).replayed
 
 
-async def test_folding_is_urgent_when_memory_is_a_quarter_full_of_what_no_snapshot_has(
+async def test_folding_is_urgent_when_memory_is_half_full_of_what_no_snapshot_has(
     world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     asked: list[bool] = []
@@ -106,7 +106,7 @@ async def test_folding_is_urgent_when_memory_is_a_quarter_full_of_what_no_snapsh
         return await fold(urgent=urgent)
 
     monkeypatch.setattr(world.snapshots, "fold", watched)
-    limits = Limits(unfolded_entries=8)
+    limits = Limits(unfolded_entries=4)
     async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000), limits) as ledger:
         await ledger.credit(ANN, ONE)
         await trio.sleep(1)
