@@ -127,6 +127,8 @@ class Admission:
             Throttled: there is no token; none was taken.
             BadRequest, InvalidUser: the segment names nobody.
         """
+        if not self.active:
+            return decode_user(segment)
         caller: Caller | None = None
         if self._ring is not None:
             caller = self._recognised.get(authorization) if authorization else None
@@ -134,7 +136,7 @@ class Admission:
                 caller = self.caller(authorization, scope)
         users, now = self._users, self.now
         if users is None:
-            users_bucket, user = None, decode_user(segment)
+            user = decode_user(segment)
         else:
             users_bucket = users.by_segment.get(segment) or users.named(
                 segment, decode_user(segment), now
@@ -145,14 +147,20 @@ class Admission:
             if caller.prefix is not None:
                 self.check_user(caller, user)
             bucket = caller.bucket
-            if bucket is not None and (wait := bucket.take_one(now)) is not None:
-                raise self._throttled(KEY, wait, caller)
-        if users is not None and users_bucket is not None:
-            users_wait = users.take(users_bucket, now)
-            if users_wait is not None:
+            if bucket is not None:
+                full_at = bucket.full_at
+                after = (full_at if full_at > now else now) + bucket.token_s
+                if after - now > bucket.burst_s:
+                    raise self._throttled(KEY, bucket.wait(now), caller)
+                bucket.full_at = after
+        if users is not None:
+            full_at = users_bucket.full_at
+            after = (full_at if full_at > now else now) + users.token_s
+            if after - now > users.burst_s:
                 if bucket is not None:
                     bucket.give_back(1)
-                raise self._throttled(USER, users_wait, caller)
+                raise self._throttled(USER, users.wait(users_bucket, now), caller)
+            users_bucket.full_at = after
         return user
 
     def take_many(

@@ -32,7 +32,6 @@ from ledger_actors import (
     Micros,
     Reference,
     Submission,
-    UserId,
 )
 from ledger_actors.errors import CorruptStore, LedgerError
 from ledger_actors.group_commit import CommitStep
@@ -124,7 +123,7 @@ class Handlers:
     ) -> None:
         """`POST /users/{uid}/add`"""
         try:
-            uid = self._admitted(authorization, WRITE, user)
+            uid = self.admission.admit(authorization, WRITE, user)
             key = wire.decode_idempotency_key(idempotency_keys) if idempotency_keys else None
             request = Credit(uid, *_add(content_type, body, key))
             self._ledger.submit(request, lambda submission: reply(_added(request, submission)))
@@ -198,7 +197,7 @@ class Handlers:
             trio.WouldBlock: the user's shard is being rebuilt.
         """
         try:
-            uid = self._admitted(authorization, READ, user)
+            uid = self.admission.admit(authorization, READ, user)
             balance = self._ledger.balance_nowait(uid)
         except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)
@@ -215,7 +214,7 @@ class Handlers:
             trio.WouldBlock: the user's shard is being rebuilt.
         """
         try:
-            uid = self._admitted(authorization, READ, user)
+            uid = self.admission.admit(authorization, READ, user)
             entries = self._ledger.history_nowait(uid, wire.decode_page(page))
         except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)
@@ -235,7 +234,10 @@ class Handlers:
         self, authorization: bytes | None, user: bytes, key: bytes
     ) -> Answer:
         try:
-            uid, named = self._admitted(authorization, READ, user), wire.decode_key_segment(key)
+            uid, named = (
+                self.admission.admit(authorization, READ, user),
+                wire.decode_key_segment(key),
+            )
             status = self._ledger.request_status_nowait(uid, named)
         except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)
@@ -263,12 +265,6 @@ class Handlers:
                 return answer()
             except trio.WouldBlock:
                 await self._ledger.wait_rebuilt(wire.decode_user(user))
-
-    def _admitted(self, authorization: bytes | None, scope: int, segment: bytes) -> UserId:
-        """The user that a path segment names, once whoever asks is let in."""
-        if not self.admission.active:
-            return wire.decode_user(segment)
-        return self.admission.admit(authorization, scope, segment)
 
     def healthz(self) -> Answer:
         """`GET /healthz`: the process answers."""

@@ -66,42 +66,39 @@ class TokenBucket:
 
     More tokens than it can hold are given when it is full, and owed: it then takes the longer to
     be full. So what is larger than the burst waits, but not for ever.
+
+    Attributes:
+        token_s: what a token takes to come back.
+        burst_s: for how long it may not be full.
+        full_at: when it will be. Who takes one token may reckon with these himself.
     """
 
-    __slots__ = ("_burst_s", "_full_at", "_token_s", "rate")
+    __slots__ = ("burst_s", "full_at", "rate", "token_s")
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
-        self._token_s = rate.token_s
-        self._burst_s = _with_slack(rate)
-        self._full_at = 0.0
+        self.token_s = rate.token_s
+        self.burst_s = _with_slack(rate)
+        self.full_at = 0.0
 
     def take(self, now: float, tokens: int = 1) -> Wait | None:
         """Takes the tokens; or takes none, and says for how long they will not be there."""
-        full_at = self._full_at
+        full_at = self.full_at
         if full_at < now:
             full_at = now
-        after = full_at + tokens * self._token_s
-        if after - now > self._burst_s and full_at > now:
-            return _wait(self.rate, now, full_at, tokens)
-        self._full_at = after
+        after = full_at + tokens * self.token_s
+        if after - now > self.burst_s and full_at > now:
+            return self.wait(now, tokens)
+        self.full_at = after
         return None
 
-    def take_one(self, now: float) -> Wait | None:
-        """As `take` of one token, in less time."""
-        full_at = self._full_at
-        if full_at <= now:
-            self._full_at = now + self._token_s
-            return None
-        after = full_at + self._token_s
-        if after - now > self._burst_s:
-            return _wait(self.rate, now, full_at, 1)
-        self._full_at = after
-        return None
+    def wait(self, now: float, tokens: int = 1) -> Wait:
+        """Why so many tokens are not given now."""
+        return _wait(self.rate, now, max(now, self.full_at), tokens)
 
     def give_back(self, tokens: int) -> None:
         """For what was not done after all."""
-        self._full_at -= tokens * self._token_s
+        self.full_at -= tokens * self.token_s
 
 
 class UserBucket(msgspec.Struct, gc=False):
@@ -121,15 +118,16 @@ class UserBuckets:
         by_segment: the buckets by how their users are named in paths, for who asks often: it saves
             decoding the name. Who is not found here is entered by `named`.
         forgotten: how many were, before they were full.
+        token_s, burst_s: of each bucket, as `TokenBucket` has them.
     """
 
     def __init__(self, rate: Rate, users_max: int = USERS_MAX) -> None:
         self.rate = rate
         self.by_segment: dict[bytes, UserBucket] = {}
         self.forgotten = 0
+        self.token_s = rate.token_s
+        self.burst_s = _with_slack(rate)
         self._users_max = users_max
-        self._token_s = rate.token_s
-        self._burst_s = _with_slack(rate)
         self._by_user: dict[UserId, UserBucket] = {}
 
     def __len__(self) -> int:
@@ -155,21 +153,21 @@ class UserBuckets:
 
     def take(self, bucket: UserBucket, now: float) -> Wait | None:
         """Takes one token of the user's; or says for how long there will be none."""
-        full_at = bucket.full_at
-        if full_at <= now:
-            bucket.full_at = now + self._token_s
-            return None
-        after = full_at + self._token_s
-        if after - now > self._burst_s:
-            return _wait(self.rate, now, full_at, 1)
+        after = max(now, bucket.full_at) + self.token_s
+        if after - now > self.burst_s:
+            return self.wait(bucket, now)
         bucket.full_at = after
         return None
+
+    def wait(self, bucket: UserBucket, now: float) -> Wait:
+        """Why the user is not given a token now."""
+        return _wait(self.rate, now, max(now, bucket.full_at), 1)
 
     def take_each(self, users: Iterable[UserId], now: float) -> Mapping[int, Wait]:
         """As `take`, one token for each of these in turn: those for whom there was none, by their
         places."""
         waits: dict[int, Wait] = {}
-        find, full_at = self._by_user.get, now + self._token_s
+        find, full_at = self._by_user.get, now + self.token_s
         for place, user in enumerate(users):
             bucket = find(user)
             if bucket is not None and bucket.full_at <= now:

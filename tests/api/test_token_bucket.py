@@ -1,9 +1,8 @@
 """Buckets, against one that is filled token by token."""
 
-from fractions import Fraction
-
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_bucket import START, PlainBucket
 
 from api.token_bucket import Rate, TokenBucket, UserBuckets, Wait
 from ledger_actors import UserId
@@ -12,32 +11,10 @@ from ledger_actors import UserId
 rates = st.sampled_from([Rate(0.5, 1), Rate(1.0, 3), Rate(4.0, 2), Rate(8.0, 20)])
 pauses = st.integers(0, 64).map(lambda number: number / 16)
 visits = st.lists(st.tuples(pauses, st.integers(1, 30)), max_size=60)
-START = 1000.0
 
 
 def take(buckets: UserBuckets, user: str, now: float) -> Wait | None:
     return buckets.take(buckets.of(UserId(user), now), now)
-
-
-class PlainBucket:
-    """A number of tokens that grows with time; it may be less than none."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._tokens = Fraction(rate.burst)
-        self._at = Fraction(START)
-
-    def take(self, now: float, tokens: int) -> bool:
-        grown = self._tokens + (Fraction(now) - self._at) * Fraction(self._rate.per_second)
-        self._at, self._tokens = Fraction(now), min(grown, Fraction(self._rate.burst))
-        if self._tokens < min(tokens, self._rate.burst):
-            return False
-        self._tokens -= tokens
-        return True
-
-    def seconds_until(self, tokens: int) -> Fraction:
-        missing = min(tokens, self._rate.burst) - self._tokens
-        return missing / Fraction(self._rate.per_second)
 
 
 @given(rates, visits)
@@ -62,16 +39,6 @@ def test_who_waits_as_long_as_told_is_served(rate: Rate, visited: list[tuple[flo
         if (wait := bucket.take(now, tokens)) is not None:
             now += wait.seconds
             assert bucket.take(now, tokens) is None
-
-
-@given(rates, visits)
-def test_one_token_is_one_token_however_it_is_taken(
-    rate: Rate, visited: list[tuple[float, int]]
-) -> None:
-    one, other, now = TokenBucket(rate), TokenBucket(rate), START
-    for pause, _ in visited:
-        now += pause
-        assert one.take_one(now) == other.take(now)
 
 
 @given(rates, visits)

@@ -1,0 +1,41 @@
+"""Who is admitted, against plain buckets of the key and of each user."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_bucket import START, PlainBucket
+
+from api.admission import Admission, Rates
+from api.api_keys import READ, make_key
+from api.problems import Throttled
+from api.token_bucket import Rate
+
+KEY, TOKEN = make_key(bytes(6), "A" * 43, datetime(2026, 1, 1, tzinfo=UTC), ["read"])
+AUTHORIZATION = b"Bearer " + TOKEN.encode()
+# Rates that a float holds exactly: the plain bucket then sees the same numbers.
+rates = st.sampled_from([None, Rate(0.5, 1), Rate(1.0, 3), Rate(4.0, 2), Rate(8.0, 20)])
+pauses = st.integers(0, 32).map(lambda number: number / 16)
+
+
+@given(rates, rates, st.lists(st.tuples(pauses, st.integers(0, 2)), max_size=60))
+def test_a_request_takes_a_token_of_its_key_and_one_of_its_user_or_none(
+    key_rate: Rate | None, user_rate: Rate | None, visits: list[tuple[float, int]]
+) -> None:
+    admission, now = Admission(), START
+    admission.adopt([KEY], Rates(key_rate, user_rate))
+    of_key = None if key_rate is None else PlainBucket(key_rate)
+    of_users = [None if user_rate is None else PlainBucket(user_rate) for _ in range(3)]
+    for pause, user in visits:
+        now += pause
+        admission.now = now
+        plain = [bucket for bucket in (of_key, of_users[user]) if bucket is not None]
+        expected = all(bucket.has(now) for bucket in plain)
+        if expected:
+            for bucket in plain:
+                bucket.take(now, 1)
+            assert admission.admit(AUTHORIZATION, READ, b"%%6%d" % user) == chr(96 + user)
+        else:
+            with pytest.raises(Throttled):
+                admission.admit(AUTHORIZATION, READ, b"%%6%d" % user)
