@@ -27,7 +27,7 @@ from ledger_actors import (
     user_id,
 )
 from ledger_actors.errors import InvalidIdempotencyKey
-from ledger_actors.identity import USER_ID_BYTES_MAX
+from ledger_actors.identity import IDEMPOTENCY_KEY_CHARACTERS_MAX, USER_ID_BYTES_MAX
 from ledger_actors.money import MICROS_PER_DOLLAR
 
 NOTHING: Final = b"{}"
@@ -189,7 +189,17 @@ def decode_idempotency_key(values: Sequence[str]) -> IdempotencyKey | None:
         return None
     if len(values) > 1:
         raise InvalidIdempotencyKey("send one Idempotency-Key header, not several")
-    return parse_idempotency_key(values[0])
+    value = values[0]
+    if (
+        value.isascii()
+        and value.isprintable()
+        and 0 < len(value) <= IDEMPOTENCY_KEY_CHARACTERS_MAX
+        and value[0] not in ' "'
+        and value[-1] != " "
+    ):
+        # Bare, as nearly all are, and as they stay.
+        return IdempotencyKey(value)
+    return parse_idempotency_key(value)
 
 
 def parse_idempotency_key(value: str) -> IdempotencyKey:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from urllib.parse import quote
 
@@ -58,6 +59,18 @@ def test_a_key_is_the_same_bare_and_quoted(key: str) -> None:
     assert wire.decode_idempotency_key([f'"{escaped}"']) == key
     if key.strip() == key and not key.startswith('"'):
         assert wire.decode_idempotency_key([key]) == key
+
+
+@given(printable | st.text(max_size=300))
+def test_the_short_way_to_a_key_leads_where_the_long_one_does(value: str) -> None:
+    def outcome(read: Callable[[], object]) -> object:
+        try:
+            return read()
+        except InvalidIdempotencyKey as error:
+            return str(error)
+
+    short, long = wire.decode_idempotency_key, wire.parse_idempotency_key
+    assert outcome(lambda: short([value])) == outcome(lambda: long(value))
 
 
 @given(st.lists(st.text(max_size=300), max_size=2))
