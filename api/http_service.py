@@ -16,10 +16,12 @@ from api.app import create_app
 from api.damage_reports import DamageReports
 from api.fast_lane import FastLane
 from api.handlers import Handlers
-from api.hypercorn_server import READ_BYTES_MAX, HypercornServer, ObservedConfig
+from api.hypercorn_connection import READ_BYTES_MAX
+from api.hypercorn_server import HypercornServer
 from api.limit_hits import LimitHits
 from api.metrics import Metrics
 from api.observation import Observation, Tracer
+from api.observed_config import ObservedConfig
 from api.request_counts import RequestCounts
 from api.request_ids import request_ids
 from api.request_metrics import LaneMetrics, RequestMetrics
