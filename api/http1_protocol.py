@@ -15,9 +15,12 @@ from api.observed_config import observation_of, refused_by
 from api.problems import problem_of_status
 from api.wire import encode_problem
 
+HEAD_BYTES_MAX: Final = 65_536
 HEAD_TOO_LARGE: Final = 431
 WHAT_WAS_SENT: Final = ": bytearray("
 """How h11 begins to quote it."""
+_HEAD_ENDED: Final = re.compile(rb"\A[\0- ]|\n\r?\n")
+"""How a head ends, or shows at once that it is none, for h11."""
 _ODD_LINE_END: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 
@@ -57,6 +60,8 @@ class Http1Protocol(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         if status_code == HEAD_TOO_LARGE:
             observation_of(self.config).limits.note(Limit.HEAD_BYTES)
+            await self._refuse(status_code, f"a head must be at most {HEAD_BYTES_MAX} bytes")
+            return
         reason = str(sys.exception()).partition(WHAT_WAS_SENT)[0]
         await self._refuse(status_code, f"this is not a request of HTTP/1.1: {reason}")
 
@@ -89,9 +94,12 @@ class _Requests(h11.Connection):
         if self.ended or self.their_state in (h11.MUST_CLOSE, h11.CLOSED):
             return h11.NEED_DATA
         if self.their_state is not h11.IDLE:
-            return super().next_event()
+            return self._next_event()
         unread = self.trailing_data[0]
-        event = super().next_event()
+        if len(unread) > HEAD_BYTES_MAX and not _HEAD_ENDED.search(unread, 0, HEAD_BYTES_MAX):
+            # h11 counts only what is unfinished: it would depend on how the head arrives.
+            raise h11.RemoteProtocolError("the head is too long", HEAD_TOO_LARGE)
+        event = self._next_event()
         if isinstance(event, h11.Request):
             self.count += 1
             head = unread[: len(unread) - len(self.trailing_data[0])]
@@ -101,6 +109,13 @@ class _Requests(h11.Connection):
                 # Hypercorn would take `head` for HEAD, and h11 not (RFC 9110, 9.1).
                 raise h11.RemoteProtocolError("the method is not in upper case")
         return event
+
+    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            # Its frames hold the error that holds them, and all that the connection holds.
+            raise error.with_traceback(None) from None
 
 
 def _without_upgrade(request: h11.Request) -> h11.Request:

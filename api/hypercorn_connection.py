@@ -36,6 +36,12 @@ class HypercornConnection(TCPServer):
 
     async def run(self) -> None:
         try:
+            await self._answer()
+        finally:
+            self._let_go()
+
+    async def _answer(self) -> None:
+        try:
             with trio.fail_after(self._request_timeout_s):
                 await self.stream.do_handshake()
             accepted = self.stream.socket
@@ -63,6 +69,15 @@ class HypercornConnection(TCPServer):
             pass
         finally:
             await self._close()
+
+    def _let_go(self) -> None:
+        """Parts what holds each other: else it would stay until the garbage collector comes.
+
+        That counts objects, few for a connection, and not the bytes that they hold.
+        """
+        protocols = self.__dict__.pop("protocol", None)
+        if protocols is not None:
+            protocols.let_go()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -129,13 +144,16 @@ class _Protocols(ProtocolWrapper):
     def unfinished_head(self) -> int | None:
         """The number of the request of whose head only a part is here, if there is one.
 
-        What an application waits for, a body, is for it to limit; so are streams of HTTP/2.
+        What an application waits for, a body, is for it to limit.
         """
-        return self.protocol.unfinished_head if isinstance(self.protocol, Http1Protocol) else None
+        return self.protocol.unfinished_head
 
     async def refuse_slow_head(self) -> None:
-        assert isinstance(self.protocol, Http1Protocol)
         await self.protocol.refuse_slow_head()
+
+    def let_go(self) -> None:
+        if isinstance(self.protocol, Http2Protocol):
+            self.protocol.let_go()
 
     async def handle(self, event: Event) -> None:
         try:
