@@ -144,12 +144,15 @@ class FuzzRun:
         with trio.socket.socket() as connection:
             await connection.connect(("127.0.0.1", self._server.port))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with suppress(ConnectionError), self._patience.limited() as patience:
+            with suppress(ConnectionError), self._patience.limited() as wait:
                 async with trio.open_nursery() as nursery:
                     if given.ending is Ending.HALF_CLOSE:
                         nursery.start_soon(_read_all, connection, answered)
                     await _send_pieces(connection, given)
-            if patience.cancelled_caught:
+            if wait.interrupted:
+                self._acknowledge_begun(bytes(answered))
+                return
+            if wait.scope.cancelled_caught:
                 raise ValueError(f"it hangs behind {bytes(answered)[-200:]!r}")
         if given.ending is Ending.HALF_CLOSE:
             self._check_answers(given, bytes(answered))
@@ -172,6 +175,15 @@ class FuzzRun:
                     return
             elif answer is None or answer.body != _added(user):
                 raise ValueError(f"intact adds are answered {first}")
+
+    def _acknowledge_begun(self, answered: bytes) -> None:
+        """Notes the credits of answers that may not all have come."""
+        while answered:
+            try:
+                self._acknowledge(read_answers(answered))
+                return
+            except ValueError:
+                answered = answered.rpartition(b"HTTP/1.1 ")[0]
 
     def _acknowledge(self, answers: list[Answer]) -> None:
         for answer in answers:
@@ -242,7 +254,8 @@ class FuzzRun:
             elif balance > self._acknowledged[user]:
                 more.append(said)
         if len(more) > self._patience.interrupted:
-            self.failures += more
+            for said in more:
+                self._fail(said)
         hasty = [f"hasty-{number}" for number in range(USERS)]
         for user, balance in zip(hasty, await self._balances(hasty), strict=True):
             if balance > self._most[user]:
@@ -273,6 +286,7 @@ class FuzzRun:
 
     def _fail(self, what: str) -> None:
         self.failures.append(what)
+        self._console.print(what, markup=False, highlight=False, soft_wrap=True)
 
     def report(self) -> Table:
         broke = sum(event["event"] == "connection broke" for event in self._server.events())
@@ -353,8 +367,6 @@ def main(inputs: int, seed: int | None, first: int, connections: int, server: st
         run = FuzzRun(plan, process, console)
         trio.run(run.run)
         console.print(run.report())
-        for failure in run.failures:
-            console.print(failure, markup=False, highlight=False, soft_wrap=True)
     sys.exit(bool(run.failures))
 
 
