@@ -6,7 +6,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 import h11
+import trio
 from hypercorn.events import Closed, Event
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 
 from api.handlers import PROBLEM
@@ -39,6 +42,12 @@ class Http1Protocol(H11Protocol):
             # Else the task that has read more requests would wait for its turn for ever.
             self._requests.ended = True
             await self.can_read.set()
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        # What comes after an answer is not cut off in the middle: nothing else would close the
+        # connection, or begin its next request.
+        with trio.CancelScope(shield=isinstance(event, StreamClosed)):
+            await super().stream_send(event)
 
     @property
     def unfinished_head(self) -> int | None:

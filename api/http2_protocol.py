@@ -26,7 +26,10 @@ SLICE_BYTES: Final = 4_096
 
 
 class Http2Protocol(H2Protocol):
-    """Drops a body whose stream has ended, and resets a stream whose request cannot be read."""
+    """Drops a body whose stream has ended, and resets a stream whose request cannot be read.
+
+    Ends a connection of which most requests are taken back, or whose header lines do not end.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -35,7 +38,7 @@ class Http2Protocol(H2Protocol):
     @property
     def unfinished_head(self) -> int | None:
         """The stream of whose header block only a part is here, if there is one."""
-        block = self.connection.incoming_buffer._headers_buffer
+        block = self._header_block()
         return block[0].stream_id if block else None
 
     async def refuse_slow_head(self) -> None:
@@ -49,9 +52,9 @@ class Http2Protocol(H2Protocol):
             await super().handle(RawData(event.data[start : start + SLICE_BYTES]))
             if self.closed:
                 return
-            block = self.connection.incoming_buffer._headers_buffer
             # h2 has a limit on its frames only, and those may be long.
-            if sum(len(frame.data) for frame in block) > self.config.h2_max_header_list_size:
+            size = sum(len(frame.data) for frame in self._header_block())
+            if size > self.config.h2_max_header_list_size:
                 await self._end(Limit.HEAD_BYTES)
                 return
             await trio.lowlevel.checkpoint()
@@ -59,7 +62,10 @@ class Http2Protocol(H2Protocol):
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, StreamClosed) and event.stream_id in self.streams:
             self._resets = max(self._resets - 1, 0)
-        await super().stream_send(event)
+        # What comes after an answer is not cut off in the middle: nothing else says that the
+        # connection is idle.
+        with trio.CancelScope(shield=isinstance(event, StreamClosed)):
+            await super().stream_send(event)
 
     def let_go(self) -> None:
         """Ends the use of the connection, which holds itself."""
@@ -69,19 +75,19 @@ class Http2Protocol(H2Protocol):
         begun = {event.stream_id for event in events if isinstance(event, RequestReceived)}
         reset = {event.stream_id for event in events if isinstance(event, StreamReset)}
         for event in events:
-            if isinstance(event, RequestReceived) and event.stream_id in reset:
-                # It is taken back already, and never handed on.
-                await self._note_reset()
-            elif isinstance(event, StreamReset) and event.stream_id in begun:
-                pass
-            elif isinstance(event, DataReceived) and event.stream_id not in self.streams:
+            stream_id = getattr(event, "stream_id", None)
+            if isinstance(event, DataReceived) and stream_id not in self.streams:
                 # Its request was answered before all of it had come, or is not.
                 length = event.flow_controlled_length
                 self.connection.acknowledge_received_data(length, event.stream_id)
+            elif stream_id in begun and stream_id in reset:
+                # The request is taken back already, and never handed on.
+                if isinstance(event, StreamReset):
+                    await self._note_reset()
             elif isinstance(event, RequestReceived) and not _can_be_read(event):
                 self.connection.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
                 await self._note_reset()
-            elif isinstance(event, StreamReset) and event.stream_id in self.streams:
+            elif isinstance(event, StreamReset) and stream_id in self.streams:
                 await super()._handle_events([event])
                 await self._note_reset()
             else:
@@ -90,6 +96,10 @@ class Http2Protocol(H2Protocol):
                 await self._end(Limit.STREAM_RESETS)
             if self.closed:
                 return
+
+    def _header_block(self) -> list[Any]:
+        """Its frames so far. Nothing else of h2 tells of them before the last has come."""
+        return self.connection.incoming_buffer._headers_buffer
 
     async def _note_reset(self) -> None:
         self._resets += 1

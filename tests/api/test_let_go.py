@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import h11
 import pytest
 import trio
-from h2.config import H2Configuration
 from h2.connection import H2Connection
+from http2_request import http2_request
 from hypercorn.protocol.http_stream import HTTPStream
 from quart import Request
 from trio.testing import wait_all_tasks_blocked
@@ -34,14 +34,6 @@ KEEP_ALIVE_S = 0.05
 RESETTING = struct.pack("ii", 1, 0)
 ADD = b"POST /users/u/add HTTP/1.1\r\nHost: a\r\n"
 BALANCE = b"GET /users/u/balance HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def http2_request() -> bytes:
-    client = H2Connection(H2Configuration(header_encoding=None))
-    client.initiate_connection()
-    headers = [(":method", "GET"), (":authority", "a"), (":scheme", "http"), (":path", "/nothing")]
-    client.send_headers(1, headers, end_stream=True)
-    return client.data_to_send()
 
 
 SENT = {

@@ -1,6 +1,7 @@
 """A client of HTTP/2 with prior knowledge, which sends what it is told to, valid or not."""
 
 import contextlib
+import socket
 import time
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from raw_http import Reply, connect
 
 RESET = Reply(0, b"reset", {})
 TERMINATED = Reply(0, b"terminated", {})
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 
 Request = tuple[bytes, bytes, bytes | None]
 """Method, path, body."""
@@ -29,6 +30,7 @@ class Client:
         """
         self._socket = connect(url)
         self._socket.settimeout(TIMEOUT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._h2 = H2Connection(
             H2Configuration(
                 header_encoding=None,
@@ -79,7 +81,9 @@ class Client:
         """The bytes of a request that is taken back at once."""
         stream = self._h2.get_next_available_stream_id()
         headers = [(b":method", method), (b":authority", b"a"), (b":scheme", b"http")]
-        self._h2.send_headers(stream, [*headers, (b":path", path)], end_stream=body is None)
+        self._h2.send_headers(
+            stream, [*headers, (b":path", path)], end_stream=body is None, priority_weight=7
+        )
         self._h2.reset_stream(stream, ErrorCodes.CANCEL)
         return self._h2.data_to_send()
 

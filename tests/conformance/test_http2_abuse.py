@@ -69,6 +69,14 @@ def test_who_has_others_answered_may_reset_for_ever(server: str) -> None:
     assert metric(server, LIMITS, limit="stream_resets") == 0
 
 
+def test_requests_that_are_taken_back_at_once_leave_nothing_behind(server: str) -> None:
+    with Client(server) as client:
+        # More than a connection may have streams in its tree of priorities.
+        for _ in range(22):
+            client.send(b"".join(client.begun_and_reset(*REQUEST) for _ in range(50)))
+            assert [reply.status for reply in client.ask(*[REQUEST] * 50)] == [200] * 50
+
+
 def test_who_makes_the_server_reset_is_cut_off_as_well(server: str) -> None:
     with Client(server) as client:
         for _ in range(RESETS_MAX + 1):
@@ -80,7 +88,10 @@ def test_who_makes_the_server_reset_is_cut_off_as_well(server: str) -> None:
 
 def test_a_stream_that_was_reset_does_not_keep_its_connection(server: str) -> None:
     with Client(server) as client:
-        client.reset(client.begin(*UNFINISHED, ended=False))
+        begun = client.begin(*UNFINISHED, ended=False)
+        # It is handed on by now.
+        client.ask(REQUEST)
+        client.reset(begun)
 
         client.terminated()
 
