@@ -152,6 +152,9 @@ def create_app(
 
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
+        # Its frames hold the request, which holds the error: they would wait, with the body, until
+        # the garbage collector comes.
+        error.__traceback__ = error.__context__ = None
         if error.code == 408:
             observation.limits.note(Limit.REQUEST_TIME)
         if error.code == 413:

@@ -1,6 +1,7 @@
 """The wire contract of bulk credits: `POST /v1/credits:batch`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
@@ -68,10 +69,10 @@ def decode_bulk(
         raise UnsupportedMediaType(
             str(content_type), "application/json, application/x-ndjson or application/msgpack"
         )
-    credits_: Sequence[Decoded]
-    try:
+    credits_: Sequence[Decoded] | None = None
+    with suppress(Unclear):
         credits_ = decode_typed(format_, body)
-    except Unclear:
+    if credits_ is None:
         credits_ = decode_singly(format_, body)
     if len(credits_) > CREDITS_MAX:
         raise TooManyCredits(CREDITS_MAX)
@@ -106,7 +107,7 @@ def _ndjson_documents(body: bytes) -> Iterable[Any]:
             try:
                 yield decode_json(line)
             except BadRequest as error:
-                yield error
+                yield _by_itself(error)
 
 
 def _msgpack_documents(body: bytes) -> Iterable[Any]:
@@ -192,7 +193,13 @@ def _decode_credit(document: Any) -> Decoded:
             decode_reference(document.get("reference")),
         )
     except (LedgerError, BadRequest) as error:
-        return error.with_traceback(None)
+        return _by_itself(error)
+
+
+def _by_itself(error: LedgerError | BadRequest) -> LedgerError | BadRequest:
+    """Without the frames that it came through: they hold the body, and what holds the error."""
+    error.__traceback__ = error.__context__ = None
+    return error
 
 
 def _string(document: dict[str, Any], member: str) -> str:
@@ -234,7 +241,7 @@ def _keyed(credits_: Sequence[Any], request_key: IdempotencyKey) -> Sequence[Dec
         try:
             keyed.append(Credit(credit.user, credit.amount, idempotency_key(key), credit.reference))
         except LedgerError as error:
-            keyed.append(error.with_traceback(None))
+            keyed.append(_by_itself(error))
     return keyed
 
 

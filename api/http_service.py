@@ -16,10 +16,12 @@ from api.app import create_app
 from api.damage_reports import DamageReports
 from api.fast_lane import FastLane
 from api.handlers import Handlers
-from api.hypercorn_server import READ_BYTES_MAX, HypercornServer, ObservedConfig
+from api.http1_protocol import HEAD_BYTES_MAX
+from api.hypercorn_server import HypercornServer
 from api.limit_hits import LimitHits
 from api.metrics import Metrics
 from api.observation import Observation, Tracer
+from api.observed_config import ObservedConfig
 from api.request_counts import RequestCounts
 from api.request_ids import request_ids
 from api.request_metrics import LaneMetrics, RequestMetrics
@@ -153,8 +155,8 @@ def _hypercorn_config(settings: Settings, observation: Observation) -> ObservedC
     # Hypercorn would close a connection after so many without announcing it: the caller of the
     # next request could not know whether it arrived.
     config.keep_alive_max_requests = sys.maxsize
-    # What it reads at once: whether a head is too long must not depend on how it arrives.
-    config.h11_max_incomplete_size = READ_BYTES_MAX
+    config.h11_max_incomplete_size = HEAD_BYTES_MAX
+    config.h2_max_header_list_size = HEAD_BYTES_MAX
     config.graceful_timeout = settings.shutdown_s
     return config
 

@@ -18,13 +18,15 @@ class Limit(StrEnum):
     CONNECTIONS = "connections"
     """A connection was refused (503)."""
     HEAD_BYTES = "head_bytes"
-    """A head was too large (431)."""
+    """A head was too large (431; in HTTP/2 the connection was closed)."""
     KEEP_ALIVE = "keep_alive"
     """An idle connection of the fast lane was closed."""
     PIPELINED = "pipelined"
     """A connection was left unread until what it had asked for was answered."""
     REQUEST_TIME = "request_time"
-    """A request took too long to arrive (408)."""
+    """A request took too long to arrive (408; in HTTP/2 perhaps the connection was closed)."""
+    STREAM_RESETS = "stream_resets"
+    """A connection of HTTP/2 was closed: it reset its streams rather than have them answered."""
 
 
 class LimitHits:

@@ -1,6 +1,8 @@
 """Bulk bodies: the typed decoder and the one that looks at each credit alone agree."""
 
+import gc
 import json
+import sys
 from typing import Any
 
 import msgpack
@@ -260,3 +262,31 @@ def test_as_many_credits_as_may_be_are_read_one_by_one_however_they_are_laid_out
     credits_ = [*([credit] * (CREDITS_MAX - 1)), {"user": "ann", "amount": 0}]
     body = json.dumps(credits_, indent=1).encode()
     assert len(decode_bulk(CONTENT_TYPES["json"], None, body)) == CREDITS_MAX
+
+
+@pytest.mark.parametrize(
+    ("format_", "body"),
+    [
+        ("json", b"[{}]"),
+        ("json", b'[{"user":"u","amount":"x"}]'),
+        ("json", b'[{"user":"u","amount":1e999}]'),
+        ("json", b'[{"user":"\\ud800","amount":1}]'),
+        ("ndjson", b'{}\n{\n{"user":"u","amount":1}'),
+        ("ndjson", b"\xff\n"),
+        ("msgpack", b"\x91\x80"),
+        ("msgpack", b"\x91\x82\xa4user\xa1u\xa6amount\xa1x"),
+    ],
+)
+def test_a_refused_credit_does_not_keep_the_body(format_: str, body: bytes) -> None:
+    gc.disable()
+    try:
+        before = sys.getrefcount(body)
+        decoded = decode_bulk(CONTENT_TYPES[format_], KEY, body)
+        assert any(isinstance(one, Exception) for one in decoded)
+
+        del decoded
+
+        # The garbage collector would come after so many objects, however large the bodies are.
+        assert sys.getrefcount(body) == before
+    finally:
+        gc.enable()

@@ -1,9 +1,9 @@
 """Callers who take their time, beside honest ones: what it costs the honest ones.
 
-    python tests/chaos/slowloris.py --connections 2000 --seconds 10
+    python tests/chaos/slowloris.py --connections 2000 --seconds 10 --behind
 
 Some send a byte of a head each second, some a byte of a body, some ask and never read an answer.
-Whom the server drops comes again.
+Whom the server drops comes again. `--behind` has them send what the fast lane hands to Hypercorn.
 """
 
 import itertools
@@ -44,6 +44,7 @@ BALANCE = b"GET /users/%s/balance HTTP/1.1\r\nHost: a\r\n\r\n"
 HISTORY = b"GET /users/%s/history HTTP/1.1\r\nHost: a\r\n\r\n" % LONG_AGO.encode()
 HEAD = b"POST /users/slow/add HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 1_000
 BODY = b"POST /users/slow/add HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+NOT_PLAIN = b"\r\nUpgrade: none\r\n\r\n"
 
 
 class Manner(Enum):
@@ -60,8 +61,13 @@ MIX = (*[Manner.HEAD] * 10, *[Manner.BODY] * 9, Manner.DEAF)
 
 @dataclass(slots=True)
 class Crowd:
-    """Slow callers, and after how many seconds each was dropped."""
+    """Slow callers, and after how many seconds each was dropped.
 
+    Attributes:
+        behind: they send what is not for the fast lane.
+    """
+
+    behind: bool = False
     dropped_after_s: dict[Manner, list[float]] = field(default_factory=lambda: defaultdict(list))
     refused: int = 0
 
@@ -72,13 +78,39 @@ class Crowd:
                 with _slow_socket(manner) as connection:
                     await connection.connect(("127.0.0.1", port))
                     started = trio.current_time()
-                    await _dawdle(connection, manner)
+                    await self._dawdle(connection, manner)
                     self.dropped_after_s[manner].append(trio.current_time() - started)
             except OSError:
                 self.refused += 1
                 await trio.sleep(BYTE_INTERVAL_S)
             if not again:
                 return
+
+    async def _dawdle(self, connection: trio.socket.SocketType, manner: Manner) -> None:
+        """Returns when the server has dropped the connection."""
+        async with trio.open_nursery() as nursery:
+            with suppress(ConnectionError):
+                if manner is Manner.DEAF:
+                    while True:
+                        await connection.send(self._sent(HISTORY) * 100)
+                nursery.start_soon(self._drip, connection, manner)
+                while await connection.recv(4_096):
+                    pass
+            nursery.cancel_scope.cancel()
+
+    async def _drip(self, connection: trio.socket.SocketType, manner: Manner) -> None:
+        with suppress(ConnectionError):
+            if manner is Manner.BODY:
+                await connection.send(self._sent(BODY))
+            for byte in self._sent(HEAD):
+                await connection.send(bytes((byte,)))
+                await trio.sleep(BYTE_INTERVAL_S)
+
+    def _sent(self, request: bytes) -> bytes:
+        if not self.behind:
+            return request
+        # The first letter that no plain request begins with is enough for a head.
+        return request.replace(b"\r\n\r\n", NOT_PLAIN) if request is not HEAD else b"X" + request
 
 
 def _slow_socket(manner: Manner) -> trio.socket.SocketType:
@@ -88,28 +120,6 @@ def _slow_socket(manner: Manner) -> trio.socket.SocketType:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
     return connection
-
-
-async def _dawdle(connection: trio.socket.SocketType, manner: Manner) -> None:
-    """Returns when the server has dropped the connection."""
-    async with trio.open_nursery() as nursery:
-        with suppress(ConnectionError):
-            if manner is Manner.DEAF:
-                while True:
-                    await connection.send(HISTORY * 100)
-            nursery.start_soon(_drip, connection, manner)
-            while await connection.recv(4_096):
-                pass
-        nursery.cancel_scope.cancel()
-
-
-async def _drip(connection: trio.socket.SocketType, manner: Manner) -> None:
-    with suppress(ConnectionError):
-        if manner is Manner.BODY:
-            await connection.send(BODY)
-        for byte in HEAD:
-            await connection.send(bytes((byte,)))
-            await trio.sleep(BYTE_INTERVAL_S)
 
 
 @dataclass(slots=True)
@@ -193,14 +203,17 @@ def flags_of(kind: str) -> tuple[str, ...]:
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
 @click.option("--request-timeout-s", type=float, default=10.0, show_default=True)
 @click.option("--server", type=click.Choice(["hypercorn", "fast-lane"]), default="fast-lane")
-def main(connections: int, seconds: float, request_timeout_s: float, server: str) -> None:
+@click.option("--behind", is_flag=True, help="The slow ones are not for the fast lane.")
+def main(
+    connections: int, seconds: float, request_timeout_s: float, server: str, behind: bool
+) -> None:
     """Measure honest callers without and with slow ones beside them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = min(most, FILES_MAX) if most != resource.RLIM_INFINITY else FILES_MAX
     # The server inherits it.
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     flags = ("--request-timeout-s", str(request_timeout_s), *flags_of(server))
-    crowd = Crowd()
+    crowd = Crowd(behind)
     with (
         tempfile.TemporaryDirectory(prefix="bitburst-slowloris-") as directory,
         ServerProcess(Path(directory) / "data", *flags) as process,
@@ -209,7 +222,8 @@ def main(connections: int, seconds: float, request_timeout_s: float, server: str
         alone, beside = trio.run(measure, process, connections, seconds, crowd)
         memory_mb = process.memory().anonymous_mb
         output = process.output()
-    table = Table("what", "figure", title=f"{connections} slow callers, server {server}")
+    title = f"{connections} slow callers{' behind' * behind}, server {server}"
+    table = Table("what", "figure", title=title)
     table.add_row("honest requests/s without them", f"{alone:,.0f}")
     table.add_row("honest requests/s beside them", f"{beside:,.0f}")
     table.add_row(f"ratio (aim: at least {RATIO_AIM})", f"{beside / alone:.2f}")

@@ -4,6 +4,7 @@ import pytest
 from agreement import (
     CLOSE,
     HOST,
+    ONE,
     REPLAYED,
     Agreement,
     Expected,
@@ -22,6 +23,10 @@ NOT_HTTP = "this is not a request of HTTP/1.1"
 ODD_LINE = f"{NOT_HTTP}: a line of the head is folded, or ends without CR LF"
 TLS_CLIENT_HELLO = bytes.fromhex("16030100ee010000ea0303") + bytes(range(256))
 TOO_LONG = 300_000
+HEAD_BYTES_MAX = 65_536
+HEAD_TOO_LONG = f"a head must be at most {HEAD_BYTES_MAX} bytes"
+CUTS = [(), (1,), (30_000,), (65_535,), (65_536,), (16_384, 32_768, 49_152), (100, 65_530)]
+"""Where the bytes of a long head are parted, each part a send of its own."""
 
 
 def refused(status: int = 400, fragment: str = NOT_HTTP) -> Expected:
@@ -177,19 +182,87 @@ def test_a_long_header_is_read(servers_agree: Agreement, user: str, size: int) -
 def test_a_head_that_is_too_long_is_refused(
     servers_agree: Agreement, user: str, lines: list[bytes]
 ) -> None:
-    servers_agree.on(add(user, *lines), gives=[refused(431)], closed=True)
+    servers_agree.on(add(user, *lines), gives=[refused(431, HEAD_TOO_LONG)], closed=True)
 
     servers_agree.balance(user, "0.000000")
 
 
 def test_a_head_that_is_too_long_is_refused_before_its_end(servers_agree: Agreement) -> None:
     servers_agree.on(
-        b"GET /users/u/balance HTTP/1.1\r\nA: " + b"x" * 100_000, gives=[refused(431)], closed=True
+        b"GET /users/u/balance HTTP/1.1\r\nA: " + b"x" * 100_000,
+        gives=[refused(431, HEAD_TOO_LONG)],
+        closed=True,
+    )
+
+
+def head_of(size: int, line: bytes, *headers: bytes) -> bytes:
+    """A request without a body, whose head has so many bytes."""
+    shorter = request(line, *headers, b"A: ")
+    return request(line, *headers, b"A: " + b"x" * (size - len(shorter)))
+
+
+def parted(data: bytes, cuts: tuple[int, ...]) -> list[bytes]:
+    return [data[a:b] for a, b in zip((0, *cuts), (*cuts, len(data)), strict=True)]
+
+
+@pytest.mark.parametrize("cuts", CUTS)
+@pytest.mark.parametrize("size", [HEAD_BYTES_MAX + 1, 70_000, 130_000])
+@pytest.mark.parametrize(
+    ("line", "header"),
+    [
+        (b"GET /users/u/balance HTTP/1.1", b"B: c"),
+        (b"GET /nothing HTTP/1.1", b"B: c"),
+        (b"BREW /users/u/balance HTTP/1.1", b"B: c"),
+        (b"GET /users/u/balance HTTP/1.1", b"no header line"),
+        (b"no request line", b"B: c"),
+    ],
+)
+def test_a_head_that_is_too_long_is_refused_for_that_however_it_arrives(
+    servers_agree: Agreement, line: bytes, header: bytes, size: int, cuts: tuple[int, ...]
+) -> None:
+    servers_agree.on(
+        *parted(head_of(size, line, header), cuts),
+        gives=[refused(431, HEAD_TOO_LONG)],
+        closed=True,
+    )
+
+
+@pytest.mark.parametrize("cuts", CUTS)
+def test_a_head_of_the_most_bytes_is_read_however_it_arrives(
+    servers_agree: Agreement, user: str, cuts: tuple[int, ...]
+) -> None:
+    longest = head_of(HEAD_BYTES_MAX, b"GET /users/%s/balance HTTP/1.1" % user.encode())
+
+    servers_agree.on(*parted(longest, cuts), gives=[balance(user, "0.000000")])
+
+
+@pytest.mark.parametrize("cuts", CUTS)
+def test_a_head_that_is_too_long_behind_another_request_is_refused(
+    servers_agree: Agreement, user: str, cuts: tuple[int, ...]
+) -> None:
+    too_long = head_of(70_000, b"GET /nothing HTTP/1.1")
+
+    servers_agree.on(
+        *parted(add(user) + too_long, cuts),
+        gives=[added(user), refused(431, HEAD_TOO_LONG)],
+        closed=True,
+    )
+
+
+def test_long_heads_and_bodies_may_follow_each_other_at_once(
+    servers_agree: Agreement, user: str
+) -> None:
+    head = head_of(40_000, b"GET /users/%s/balance HTTP/1.1" % user.encode())
+    long_add = add(user, b"A: " + b"x" * 40_000, body=ONE + b" " * 50_000)
+
+    servers_agree.on(
+        head + long_add + head,
+        gives=[balance(user, "0.000000"), added(user), balance(user, "1.000000")],
     )
 
 
 def test_a_target_that_is_too_long_is_refused(servers_agree: Agreement) -> None:
-    servers_agree.on(get_balance("x" * TOO_LONG), gives=[refused(431)], closed=True)
+    servers_agree.on(get_balance("x" * TOO_LONG), gives=[refused(431, HEAD_TOO_LONG)], closed=True)
 
 
 @pytest.mark.parametrize(

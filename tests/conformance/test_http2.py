@@ -2,16 +2,13 @@
 
 import contextlib
 import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
-from agreement import ONE, comparable
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
+from agreement import ONE
+from http2_client import RESET, TERMINATED, TIMEOUT_S, Client, Request
 from raw_http import Conversation, Reply, balance, connect
 
 from api import problem_types as types
@@ -21,12 +18,6 @@ from api.wire import encode_problem
 from bench.server_process import ServerProcess
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-RESET = Reply(0, b"reset", {})
-TERMINATED = Reply(0, b"terminated", {})
-TIMEOUT_S = 5.0
-
-Request = tuple[bytes, bytes, bytes | None]
-"""Method, path, body."""
 
 
 @pytest.fixture(params=["hypercorn", "fast-lane"])
@@ -38,90 +29,6 @@ def server(request: pytest.FixtureRequest, servers: Mapping[str, ServerProcess])
     yield chosen.url
     assert "Traceback" not in chosen.output()[start:]
     assert balance(chosen.url, "nobody").message == "User nobody has a balance of $0.000000"
-
-
-class Client:
-    """A connection that sends what it is told to, valid or not."""
-
-    def __init__(self, url: str, *, cut: int = 0) -> None:
-        """
-        Args:
-            cut: how many bytes of the preface are in a send of their own.
-        """
-        self._socket = connect(url)
-        self._socket.settimeout(TIMEOUT_S)
-        self._h2 = H2Connection(
-            H2Configuration(
-                header_encoding=None,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
-        self._h2.initiate_connection()
-        begin = self._h2.data_to_send()
-        self._socket.sendall(begin[:cut])
-        if cut:
-            # Long enough for it to be read for itself.
-            time.sleep(0.01)
-        self._socket.sendall(begin[cut:])
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def ask(self, *requests: Request, more: Sequence[tuple[bytes, bytes]] = ()) -> list[Reply]:
-        """Sends all requests, then reads their answers."""
-        streams = [self.begin(*request, more=more) for request in requests]
-        return self.receive(*streams)
-
-    def begin(
-        self,
-        method: bytes,
-        path: bytes,
-        body: bytes | None = None,
-        *,
-        more: Sequence[tuple[bytes, bytes]] = (),
-        ended: bool = True,
-    ) -> int:
-        stream = self._h2.get_next_available_stream_id()
-        headers = [(b":method", method), (b":authority", b"a")]
-        if path:
-            headers += [(b":scheme", b"http"), (b":path", path)]
-        headers += more
-        self._h2.send_headers(stream, headers, end_stream=body is None and ended)
-        if body is not None:
-            self._h2.send_data(stream, body, end_stream=True)
-        self._socket.sendall(self._h2.data_to_send())
-        return stream
-
-    def finish(self, stream: int, body: bytes) -> None:
-        self._h2.send_data(stream, body, end_stream=True)
-        self._socket.sendall(self._h2.data_to_send())
-
-    def receive(self, *streams: int) -> list[Reply]:
-        found = {stream: Reply(0, b"", {}) for stream in streams}
-        open_streams = set(streams)
-        while open_streams:
-            data = self._socket.recv(65_536)
-            for event in self._h2.receive_data(data) if data else [ConnectionTerminated()]:
-                if isinstance(event, ConnectionTerminated):
-                    return [TERMINATED]
-                if isinstance(event, ResponseReceived):
-                    headers = {name.decode(): value.decode() for name, value in event.headers}
-                    status = int(headers.pop(":status"))
-                    found[event.stream_id] = Reply(status, b"", headers)
-                elif isinstance(event, DataReceived):
-                    reply = found[event.stream_id]
-                    found[event.stream_id] = reply._replace(body=reply.body + event.data)
-                elif isinstance(event, StreamReset):
-                    found[event.stream_id] = RESET
-                    open_streams.discard(event.stream_id)
-                elif isinstance(event, StreamEnded):
-                    open_streams.discard(event.stream_id)
-            self._socket.sendall(self._h2.data_to_send())
-        return [comparable(reply) or reply for reply in found.values()]
 
 
 def message(status: int, text: str) -> Reply:
