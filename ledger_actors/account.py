@@ -126,6 +126,10 @@ class Account:
             return
         self.folded = True
         folded = through - self.tail[0].number + 1
+        if folded == len(self.tail):
+            self.tail.clear()
+            self.keys.clear()
+            return
         for entry in self.tail[:folded]:
             if entry.key is not None:
                 del self.keys[entry.key]

@@ -25,9 +25,9 @@ from persistence.snapshot_format import (
 
 Row = tuple[bytes, bytes]
 
-ENTRIES_PER_STEP: Final = 512
-USERS_PER_STEP: Final = 64
-ROWS_PER_STEP: Final = 128
+ENTRIES_PER_STEP: Final = 256
+USERS_PER_STEP: Final = 16
+ROWS_PER_STEP: Final = 16
 
 
 class FoldedRows:

@@ -79,7 +79,12 @@ def test_requests_that_are_taken_back_at_once_leave_nothing_behind(server: str) 
 
 def test_who_makes_the_server_reset_is_cut_off_as_well(server: str) -> None:
     with Client(server) as client:
-        for _ in range(RESETS_MAX + 1):
+        for _ in range(2):
+            for _ in range(RESETS_MAX // 2):
+                client.begin(b"CONNECT", b"")
+            # They are read by now: more than a connection may have open would be another offence.
+            client.ask(REQUEST)
+        for _ in range(RESETS_MAX // 2):
             client.begin(b"CONNECT", b"")
 
         assert client.terminated() == ErrorCodes.ENHANCE_YOUR_CALM

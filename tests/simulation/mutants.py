@@ -261,6 +261,7 @@ MUTANTS = [
             LOG_READER,
             "        found.append(stored)\n"
             "        weight += stored.record.weight\n"
+            "        give_way()\n"
             "        if weight >= entries:\n            break\n",
             "        weight += stored.record.weight\n"
             "        if weight > entries:\n            break\n"
@@ -277,7 +278,7 @@ MUTANTS = [
     ),
     mutant(
         "forget one record too many",
-        (ACCOUNTS, "<= self._snapshots.position:", "<= self._snapshots.position + 1:"),
+        (ACCOUNTS, "and positions[0] <= until:", "and positions[0] <= until + 1:"),
     ),
     mutant(
         "forget before the view has moved on",
@@ -288,12 +289,12 @@ MUTANTS = [
         ),
         (
             "ledger_actors.ledger",
-            "                await trio.lowlevel.checkpoint()\n        self.notice_backlog()",
-            "                await trio.lowlevel.checkpoint()\n"
+            "                began_s = trio.current_time()\n        self.notice_backlog()",
+            "                began_s = trio.current_time()\n"
             "        position = self._snapshots.refresh()\n"
             "        self.notice_backlog()",
         ),
-        (ACCOUNTS, "<= self._snapshots.position:", "<= self._snapshots.position + 1:"),
+        (ACCOUNTS, "and positions[0] <= until:", "and positions[0] <= until + 1:"),
     ),
     mutant(
         "drop the tail when the log is cut",
@@ -335,11 +336,11 @@ MUTANTS = [
         "move the snapshot's position in a transaction of its own",
         (
             SNAPSHOT_STORE,
-            "                cursor.putmulti(rows)\n",
-            "                cursor.putmulti(rows[:1])\n"
+            "            folded.put(transaction)\n"
+            "            transaction.put(HEAD_KEY, pack_head(new_head))\n",
+            "            transaction.put(HEAD_KEY, pack_head(new_head))\n"
             "        with self._environment.lmdb.begin(write=True) as transaction:\n"
-            "            with transaction.cursor() as cursor:\n"
-            "                cursor.putmulti(rows[1:])\n",
+            "            folded.put(transaction)\n",
         ),
     ),
     mutant(
