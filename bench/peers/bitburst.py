@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.errors import PeerFailedError
 from bench.peers.peer import family
 from bench.server_process import ServerProcess
+from persistence.environment import sync_file
 
 
 class BitBurst:
@@ -48,6 +49,9 @@ class BitBurst:
 
 
 def copy_store(built: Path, to: Path) -> Path:
-    """A copy of a store that no server uses."""
+    """A copy of a store that no server uses, durable: the server's first fsync would write it."""
     shutil.copytree(built, to)
+    for file in to.rglob("*"):
+        if file.is_file():
+            sync_file(file)
     return to
