@@ -56,6 +56,8 @@ FILLER_USERS = [f"filler-{number:02}-" + "u" * 100 for number in range(64)]
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 SERVER_FLAGS = (
     *("--snapshot-entries", "2000", "--snapshot-interval-s", "0.5"),
+    # A quarter of what is judged as growth, at most: what waits to be folded is no leak.
+    *("--unfolded-entries-max", "10000"),
     *("--probe-interval-s", "0.2", "--request-timeout-s", "5"),
 )
 GROWTH_MAX: Sample = {"memory MB": 16, "files": 8, "threads": 4, "reader slots": 4}
