@@ -17,9 +17,10 @@ RETRY_DELAY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPolicy:
-    """A snapshot is due when either is reached, and there is anything to fold."""
+    """A snapshot is due when either is reached, and there is anything to fold; or when memory is
+    half full of what is not folded."""
 
-    entries: int = 50_000
+    entries: int = 200_000
     """Entries in no snapshot."""
     interval_s: float = 30.0
     """Seconds since the last snapshot."""
@@ -53,7 +54,8 @@ async def keep_snapshots(
             await trio.sleep(POLL_INTERVAL_S)
             unfolded = ledger.unfolded_entries
             overdue = trio.current_time() - last >= policy.interval_s
-            if unfolded < policy.entries and not (overdue and unfolded):
+            due = unfolded >= policy.entries or ledger.far_behind or (overdue and unfolded > 0)
+            if not due:
                 continue
             started = trio.current_time()
             try:

@@ -1,6 +1,7 @@
 """The peers while they are up, and one measurement of one of them."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -92,6 +93,8 @@ class Stage:
             nonlocal watch
             watch = CoreWatch(self.setting.cores, peer.pids)
 
+        # What others have left to the kernel to write would be written meanwhile.
+        os.sync()
         with awake(peer), uncollected():
             outcome = run(started)
             busy = watch.stop()

@@ -107,9 +107,9 @@ async def test_folding_is_urgent_when_memory_is_half_full_of_what_no_snapshot_ha
 
     monkeypatch.setattr(world.snapshots, "fold", watched)
     limits = Limits(unfolded_entries=4)
-    async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000), limits) as ledger:
+    async with world.ledger(SnapshotPolicy(entries=1000, interval_s=100), limits) as ledger:
         await ledger.credit(ANN, ONE)
-        await trio.sleep(1)
+        await trio.sleep(101)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ledger.credit, ANN, ONE)
             nursery.start_soon(ledger.credit, ANN, ONE)
