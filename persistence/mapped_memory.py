@@ -25,8 +25,15 @@ def mapped_bytes() -> int:
 
 
 async def keep_mapping_small(snapshots: SnapshotView) -> None:
-    """Runs for ever: maps the store anew when more than `MAPPED_BYTES_MAX` of files is resident."""
+    """Runs for ever: maps the store anew when more than `MAPPED_BYTES_MAX` of it is resident.
+
+    What is resident of other files, as of the log, stays; it does not count.
+    """
+    others = 0
     while True:
         await trio.sleep(CHECK_INTERVAL_S)
-        if mapped_bytes() > MAPPED_BYTES_MAX:
+        mapped = mapped_bytes()
+        others = min(others, mapped)
+        if mapped - others > MAPPED_BYTES_MAX:
             snapshots.refresh()
+            others = mapped_bytes()

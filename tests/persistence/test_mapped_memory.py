@@ -1,3 +1,4 @@
+import mmap
 from pathlib import Path
 
 import pytest
@@ -27,4 +28,25 @@ async def test_what_look_ups_mapped_is_given_back_and_the_view_stays_usable(
         await keep_mapping_small(view)
     assert mapped_bytes() - before < touched // 2
     assert view.account(names[0]) is not None
+    view.close()
+
+
+async def test_what_is_mapped_of_other_files_does_not_map_the_store_anew_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    SnapshotWriter(tmp_path / "snapshot").close()
+    view = open_snapshot_view(tmp_path / "snapshot")
+    size = 2**24
+    (tmp_path / "other").write_bytes(bytes(size))
+    refreshed: list[LogPosition] = []
+    refresh = view.refresh
+    monkeypatch.setattr(view, "refresh", lambda: refreshed.append(refresh()))
+    with (tmp_path / "other").open("rb") as file:
+        other = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
+        assert not any(other[at] for at in range(0, size, mmap.PAGESIZE))
+        monkeypatch.setattr("persistence.mapped_memory.MAPPED_BYTES_MAX", size // 2)
+        with trio.move_on_after(10):
+            await keep_mapping_small(view)
+        other.close()
+    assert len(refreshed) == 1
     view.close()
