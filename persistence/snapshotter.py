@@ -28,8 +28,8 @@ from persistence.log_reader import last_position, read_some
 from persistence.snapshot_store import SnapshotWriter
 
 ENTRIES_PER_TRANSACTION: Final = 100_000
-NICENESS: Final = 5
-"""On a core that is never idle: a quarter of it, where the fold is urgent."""
+NICENESS: Final = 7
+"""On a core that is never idle: a sixth of it, where the fold is urgent."""
 URGENTLY: Final = "fold urgently"
 
 
