@@ -1,7 +1,9 @@
 """What `/metrics` shows of a server that was asked for this and that."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,8 +212,10 @@ def test_a_connection_too_many_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_backlog_is_seen(tmp_path: Path) -> None:
-    flags = ("--unfolded-entries-max", "1", *NO_SNAPSHOTS)
-    with ServerProcess(tmp_path / "data", *flags) as server:
+    with ServerProcess(tmp_path / "data", "--unfolded-entries-max", "1") as server:
+        # Else it would be folded at once.
+        for pid in server.snapshotter_pids():
+            os.kill(pid, signal.SIGSTOP)
         credit(server.url, "ann", BODY)
         eventually(lambda: metric(server.url, "bitburst_ready") == 0)
         assert credit(server.url, "ann", BODY).status == 503
