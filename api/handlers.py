@@ -234,10 +234,8 @@ class Handlers:
         self, authorization: bytes | None, user: bytes, key: bytes
     ) -> Answer:
         try:
-            uid, named = (
-                self.admission.admit(authorization, READ, user),
-                wire.decode_key_segment(key),
-            )
+            uid = self.admission.admit(authorization, READ, user)
+            named = wire.decode_key_segment(key)
             status = self._ledger.request_status_nowait(uid, named)
         except (LedgerError, BadRequest, NotAdmitted) as error:
             return answer_problem(error)

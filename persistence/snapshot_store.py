@@ -94,12 +94,7 @@ class SnapshotView:
         return found
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
-        # Written out: every credit with a key passes here.
-        row_key = request_key(user, key)
-        try:
-            value = self.transaction.get(row_key)
-        except lmdb.Error as error:
-            raise _unreadable(row_key, error) from None
+        value = self.row(request_key(user, key))
         return None if value is None else self._requested(user, key, value)
 
     def recorded_many(

@@ -3,13 +3,9 @@
 import json
 
 import pytest
-from unobserved import unobserved
+from idle_application import idle_application
 
-from api.admission import Admission
-from api.app import create_app
 from api.handlers import Answer, Handlers
-from ledger_actors import Ledger, Limits
-from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 
 class Defective(Handlers):
@@ -20,16 +16,7 @@ class Defective(Handlers):
 async def test_a_defect_is_a_problem_that_tells_nothing_of_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = MemoryLog()
-    ledger = Ledger(log, MemorySnapshots(log), ManualClock(), 1, Limits(), lambda *_: None)
-    observation = unobserved()
-    app = create_app(
-        Defective(ledger, Admission(), observation.limits),
-        body_bytes_max=1,
-        bulk_bytes_max=1,
-        request_timeout_s=1.0,
-        observation=observation,
-    )
+    app = idle_application(Defective)
 
     answer = await app.test_client().get("/users/u/balance")
 

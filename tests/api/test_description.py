@@ -6,20 +6,15 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from idle_application import idle_application
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
-from unobserved import unobserved
 
-from api.admission import Admission
-from api.app import create_app
 from api.description import describe, encode_description
 from api.docs_page import render_docs
 from api.endpoints import ENDPOINTS
-from api.handlers import Handlers
 from api.metrics import Metrics
 from api.problem_types import PROBLEM_TYPES
-from ledger_actors import Ledger, Limits
-from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 
 class Page(HTMLParser):
@@ -46,17 +41,7 @@ class Page(HTMLParser):
 
 def served() -> set[tuple[str, str]]:
     """The routes of the application, with what varies in their paths left out."""
-    log = MemoryLog()
-    ledger = Ledger(log, MemorySnapshots(log), ManualClock(), 1, Limits(), lambda *_: None)
-    observation = unobserved()
-    app = create_app(
-        Handlers(ledger, Admission(), observation.limits),
-        body_bytes_max=1,
-        bulk_bytes_max=1,
-        request_timeout_s=1.0,
-        observation=observation,
-        metrics=Metrics(),
-    )
+    app = idle_application(metrics=Metrics())
     return {
         (method, re.sub("<[a-z]+>", "{}", rule.rule))
         for rule in app.url_map.iter_rules()
