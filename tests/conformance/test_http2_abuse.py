@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import KINDS
 from exposition import metric
 from h2.errors import ErrorCodes
 from http2_client import Client
@@ -24,7 +23,7 @@ EMPTY = b"\0"
 """A header block that is not at its end."""
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["hypercorn", "fast-lane"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     flags = ("--server", request.param, "--keep-alive-s", "0.5", "--request-timeout-s", "2")
     with ServerProcess(tmp_path / "data", *flags) as started:
