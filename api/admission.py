@@ -184,9 +184,10 @@ class Admission:
                     refused[place] = self._counted(FORBIDDEN, caller, Forbidden(OTHER_USERS))
         if self._users is not None:
             admitted: Sequence[int] = range(len(requests))
+            users = [request.user for request in requests]
             if refused:
                 admitted = [place for place in admitted if place not in refused]
-            users = [requests[place].user for place in admitted]
+                users = [users[place] for place in admitted]
             for at, wait in self._users.take_each(users, self.now).items():
                 refused[admitted[at]] = self._throttled(USER, wait, caller)
         return refused

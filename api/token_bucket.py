@@ -102,7 +102,7 @@ class TokenBucket:
 
 
 class UserBucket(msgspec.Struct, gc=False):
-    """The bucket of one user. `UserBuckets` takes from it."""
+    """The bucket of one user."""
 
     user: UserId
     full_at: float
@@ -151,29 +151,23 @@ class UserBuckets:
         self.by_segment[segment] = bucket
         return bucket
 
-    def take(self, bucket: UserBucket, now: float) -> Wait | None:
-        """Takes one token of the user's; or says for how long there will be none."""
-        after = max(now, bucket.full_at) + self.token_s
-        if after - now > self.burst_s:
-            return self.wait(bucket, now)
-        bucket.full_at = after
-        return None
-
     def wait(self, bucket: UserBucket, now: float) -> Wait:
         """Why the user is not given a token now."""
         return _wait(self.rate, now, max(now, bucket.full_at), 1)
 
     def take_each(self, users: Iterable[UserId], now: float) -> Mapping[int, Wait]:
-        """As `take`, one token for each of these in turn: those for whom there was none, by their
-        places."""
+        """Takes one token for each of these in turn. Returns for how long there will be none, by
+        the places of those for whom there was none."""
         waits: dict[int, Wait] = {}
-        find, full_at = self._by_user.get, now + self.token_s
+        find, token_s, burst_s = self._by_user.get, self.token_s, self.burst_s
         for place, user in enumerate(users):
-            bucket = find(user)
-            if bucket is not None and bucket.full_at <= now:
-                bucket.full_at = full_at
-            elif (wait := self.take(bucket or self.of(user, now), now)) is not None:
-                waits[place] = wait
+            bucket = find(user) or self.of(user, now)
+            full_at = bucket.full_at
+            after = (full_at if full_at > now else now) + token_s
+            if after - now <= burst_s:
+                bucket.full_at = after
+            else:
+                waits[place] = self.wait(bucket, now)
         return waits
 
     def _make_room(self, now: float) -> None:

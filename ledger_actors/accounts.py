@@ -149,7 +149,7 @@ class Accounts:
                     if recorded is None and account.folded:
                         if found is None:
                             recorded = self._snapshots.recorded(request.user, key)
-                        else:
+                        elif found:
                             recorded = found.get((request.user, key))
                     if recorded is not None:
                         outcome = _repeated(request, recorded)
@@ -182,24 +182,22 @@ class Accounts:
     def _look_up(self, submissions: Sequence[Submission]) -> Recorded | None:
         """Opens the accounts of all these requests, and returns what the snapshots know of their
         keys; None where one cannot be read: looked up one by one, it shows which."""
+        requests = [request for submission in submissions for request in submission.requests]
         active = self._active
-        users = {request.user for submission in submissions for request in submission.requests}
-        unseen = users.difference(active)
+        unseen = {request.user for request in requests if request.user not in active}
         try:
             for user, summary in self._snapshots.accounts_many(unseen).items():
                 self._open(user, summary)
                 unseen.discard(user)
             for user in unseen:
                 self._open(user, NO_ACCOUNT)
-            requests = []
-            for submission in submissions:
-                for request in submission.requests:
-                    key = request.key
-                    if key is not None:
-                        account = active[request.user]
-                        if account.folded and key not in account.keys:
-                            requests.append((request.user, key))
-            return self._snapshots.recorded_many(requests) if requests else {}
+            # Those that memory knows are asked for as well: to leave them out costs more.
+            keyed = [
+                (request.user, request.key)
+                for request in requests
+                if request.key is not None and active[request.user].folded
+            ]
+            return self._snapshots.recorded_many(keyed) if keyed else {}
         except CorruptStore:
             return None
 

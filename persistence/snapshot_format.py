@@ -27,7 +27,7 @@ A block that begins with anything but C1, which is nothing in msgpack, is its en
 written by format version 1, where blocks had no checksums, and only the digest speaks for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from struct import Struct
 from sys import maxsize
@@ -119,9 +119,17 @@ def block_key(user: UserId, block: int) -> bytes:
 
 
 def request_key(user: UserId, key: IdempotencyKey) -> bytes:
-    # Looked up by the ten thousand: one format is a quarter quicker than prefix and rest.
-    encoded = user.encode()
-    return b"\3%c%b%b" % (len(encoded), encoded, key.encode())
+    return request_keys([(user, key)])[0]
+
+
+def request_keys(requests: Iterable[tuple[UserId, IdempotencyKey]]) -> list[bytes]:
+    """The keys of their rows, in the same order."""
+    # Made by the hundred thousand: one format, written here, takes two thirds of the time that
+    # `user_prefix` and the rest do.
+    return [
+        b"\3%c%b%b" % (len(encoded := user.encode()), encoded, key.encode())
+        for user, key in requests
+    ]
 
 
 def user_of(key: bytes) -> UserId:
@@ -275,7 +283,10 @@ def _unpack(
         raise _unreadable(f"entries of user {user!r} behind entry {before}", value)
     skipped = max(first - before - 1, 0)
     sought = fields[skipped : max(last - before, 0)]
-    return [Entry(user, number, *rest) for number, rest in enumerate(sought, before + skipped + 1)]
+    return [
+        Entry(user, number, amount, timestamp, key, reference)
+        for number, (amount, timestamp, key, reference) in enumerate(sought, before + skipped + 1)
+    ]
 
 
 def _array(count: int, packed: bytes) -> bytes:

@@ -28,6 +28,7 @@ from persistence.snapshot_format import (
     block_key,
     pack_head,
     request_key,
+    request_keys,
     unpack_account,
     unpack_block,
     unpack_head,
@@ -100,10 +101,14 @@ class SnapshotView:
     def recorded_many(
         self, requests: Collection[tuple[UserId, IdempotencyKey]]
     ) -> Mapping[tuple[UserId, IdempotencyKey], Entry]:
-        sought = {request_key(*request): request for request in requests}
+        keys = request_keys(requests)
+        rows = self.rows_of(sorted(keys))
+        if not rows:
+            return {}
+        sought = dict(zip(keys, requests, strict=True))
         return {
             sought[stored_key]: self._requested(*sought[stored_key], value)
-            for stored_key, value in self.rows_of(sorted(sought))
+            for stored_key, value in rows
         }
 
     def row(self, key: bytes) -> bytes | None:

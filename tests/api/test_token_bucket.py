@@ -14,7 +14,7 @@ visits = st.lists(st.tuples(pauses, st.integers(1, 30)), max_size=60)
 
 
 def take(buckets: UserBuckets, user: str, now: float) -> Wait | None:
-    return buckets.take(buckets.of(UserId(user), now), now)
+    return buckets.take_each([UserId(user)], now).get(0)
 
 
 @given(rates, visits)
