@@ -117,18 +117,24 @@ class HypercornConnection(TCPServer):
 
     async def _read_requests(self) -> None:
         head, deadline = None, inf
-        while True:
-            with trio.move_on_at(deadline) as patience:
+        # One scope for all reads: a new one for each is a tenth of what a byte costs.
+        with trio.CancelScope() as patience:
+            while True:
                 data = await self.stream.receive_some(READ_BYTES_MAX)
-            if patience.cancelled_caught:
-                await self.protocol.refuse_slow_head()
-                return
-            await self.protocol.handle(RawData(bytes(data)))
-            if not data:
-                return
-            if head != self.protocol.unfinished_head:
-                head = self.protocol.unfinished_head
-                deadline = inf if head is None else trio.current_time() + self._request_timeout_s
+                if patience.cancel_called:
+                    break
+                # What has come is not given up half-way.
+                patience.deadline = inf
+                await self.protocol.handle(RawData(bytes(data)))
+                if not data:
+                    return
+                if head != self.protocol.unfinished_head:
+                    head = self.protocol.unfinished_head
+                    deadline = (
+                        inf if head is None else trio.current_time() + self._request_timeout_s
+                    )
+                patience.deadline = deadline
+        await self.protocol.refuse_slow_head()
 
 
 class _Protocols(ProtocolWrapper):

@@ -13,7 +13,7 @@ import trio
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_of
 from api.lane_answer import Slot, encode_answer
 from api.limit_hits import Limit
-from api.plain_request import HEAD_END, PlainRequest, Route, may_become_plain
+from api.plain_request import HEAD_END, PlainRequest, Route, can_be_awaited
 from api.problem_types import OVERLOADED
 from api.problems import RETRY_AFTER_S, Problem, problem_of_status
 from api.request_counts import OK
@@ -222,7 +222,7 @@ class LaneConnection:
             end = data.find(HEAD_END, start)
             if end < 0:
                 rest = data[start:]
-                if not may_become_plain(rest):
+                if not can_be_awaited(rest):
                     self._leave(rest)
                 elif start or not begun:
                     self.since = self.lane.now

@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -174,7 +174,11 @@ def fill_a_page(server: ServerProcess) -> None:
 
 
 async def measure(
-    server: ServerProcess, connections: int, seconds: float, crowd: Crowd
+    server: ServerProcess,
+    connections: int,
+    seconds: float,
+    crowd: Crowd,
+    mix: Sequence[Manner] = MIX,
 ) -> tuple[float, float]:
     """The honest callers' rate alone, and beside so many slow ones."""
     async with (
@@ -184,7 +188,7 @@ async def measure(
         await trio.sleep(seconds / 10)
         alone = await rate_per_s(honest, seconds)
         for number in range(connections):
-            manner = MIX[number % len(MIX)]
+            manner = mix[number % len(mix)]
             nursery.start_soon(partial(crowd.dawdle, server.port, manner, again=True))
             # Not more at once than wait to be accepted.
             await trio.sleep(CONNECT_INTERVAL_S)
@@ -203,9 +207,15 @@ def flags_of(kind: str) -> tuple[str, ...]:
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
 @click.option("--request-timeout-s", type=float, default=10.0, show_default=True)
 @click.option("--server", type=click.Choice(["hypercorn", "fast-lane"]), default="fast-lane")
+@click.option("--without-deaf", is_flag=True, help="All of the slow ones drip.")
 @click.option("--behind", is_flag=True, help="The slow ones are not for the fast lane.")
 def main(
-    connections: int, seconds: float, request_timeout_s: float, server: str, behind: bool
+    connections: int,
+    seconds: float,
+    request_timeout_s: float,
+    server: str,
+    without_deaf: bool,
+    behind: bool,
 ) -> None:
     """Measure honest callers without and with slow ones beside them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -214,12 +224,13 @@ def main(
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     flags = ("--request-timeout-s", str(request_timeout_s), *flags_of(server))
     crowd = Crowd(behind)
+    mix = [manner for manner in MIX if not (without_deaf and manner is Manner.DEAF)]
     with (
         tempfile.TemporaryDirectory(prefix="bitburst-slowloris-") as directory,
         ServerProcess(Path(directory) / "data", *flags) as process,
     ):
         fill_a_page(process)
-        alone, beside = trio.run(measure, process, connections, seconds, crowd)
+        alone, beside = trio.run(measure, process, connections, seconds, crowd, mix)
         memory_mb = process.memory().anonymous_mb
         output = process.output()
     title = f"{connections} slow callers{' behind' * behind}, server {server}"

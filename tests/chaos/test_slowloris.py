@@ -30,11 +30,12 @@ def impatient_server(
         yield running
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["plain", "not plain"])
 @pytest.mark.parametrize("manner", Manner)
 async def test_slow_callers_are_dropped_while_honest_ones_go_on(
-    impatient_server: ServerProcess, manner: Manner
+    impatient_server: ServerProcess, manner: Manner, behind: bool
 ) -> None:
-    server, crowd, newcomer = impatient_server, Crowd(), Honest()
+    server, crowd, newcomer = impatient_server, Crowd(behind), Honest()
     with trio.fail_after(DROPPED_WITHIN_S):
         async with honest_callers(server.port, 2) as honest, trio.open_nursery() as nursery:
             for _ in range(CALLERS):

@@ -150,7 +150,7 @@ MUTANTS = [
     ),
     mutant(
         "look up no keys when many come at once",
-        (ACCOUNTS, "if account.folded and key not in account.keys:", "if False:"),
+        (ACCOUNTS, "if request.key is not None and active", "if False and active"),
     ),
     mutant(
         "forget that a snapshot has keys of the user",
