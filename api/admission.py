@@ -138,6 +138,8 @@ class Admission:
         if users is None:
             user = decode_user(segment)
         else:
+            if now < users.counted_until:
+                users.keep_counted()
             users_bucket = users.by_segment.get(segment) or users.named(
                 segment, decode_user(segment), now
             )
@@ -161,6 +163,8 @@ class Admission:
                     bucket.give_back(1)
                 raise self._throttled(USER, users.wait(users_bucket, now), caller)
             users_bucket.full_at = after
+            if after > users.full_by:
+                users.full_by = after
         return user
 
     def take_many(

@@ -4,7 +4,8 @@ A bucket is kept as one number, the moment at which it will be full again (the g
 algorithm): a token costs a look at it and an addition, and no bucket has to be filled by anyone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -114,19 +115,30 @@ class UserBuckets:
     Where `USERS_MAX` of them are kept, the fuller half is forgotten, so that nobody gets back more
     than the least that anyone misses.
 
+    Many tokens that are taken at once, while all buckets are full, are only counted. Most often all
+    are full again before anyone comes: then they need not be kept one by one, which takes three
+    times as long.
+
     Attributes:
         by_segment: the buckets by how their users are named in paths, for who asks often: it saves
             decoding the name. Who is not found here is entered by `named`.
+        counted_until: when those that were only counted will be full. Before that, `keep_counted`
+            must be called by who takes a token himself.
         forgotten: how many were, before they were full.
+        full_by: when all that are kept will be full. Who takes a token himself moves it on.
         token_s, burst_s: of each bucket, as `TokenBucket` has them.
     """
 
     def __init__(self, rate: Rate, users_max: int = USERS_MAX) -> None:
         self.rate = rate
         self.by_segment: dict[bytes, UserBucket] = {}
+        self.counted_until = 0.0
         self.forgotten = 0
+        self.full_by = 0.0
         self.token_s = rate.token_s
         self.burst_s = _with_slack(rate)
+        self._counted: Counter[UserId] = Counter()
+        self._counted_at = 0.0
         self._users_max = users_max
         self._by_user: dict[UserId, UserBucket] = {}
 
@@ -155,20 +167,52 @@ class UserBuckets:
         """Why the user is not given a token now."""
         return _wait(self.rate, now, max(now, bucket.full_at), 1)
 
-    def take_each(self, users: Iterable[UserId], now: float) -> Mapping[int, Wait]:
+    def take_each(self, users: Sequence[UserId], now: float) -> Mapping[int, Wait]:
         """Takes one token for each of these in turn. Returns for how long there will be none, by
         the places of those for whom there was none."""
+        if now >= self.full_by and self._count(users, now):
+            return {}
+        if now < self.counted_until:
+            self.keep_counted()
         waits: dict[int, Wait] = {}
         find, token_s, burst_s = self._by_user.get, self.token_s, self.burst_s
+        full_by = self.full_by
         for place, user in enumerate(users):
             bucket = find(user) or self.of(user, now)
             full_at = bucket.full_at
             after = (full_at if full_at > now else now) + token_s
             if after - now <= burst_s:
                 bucket.full_at = after
+                if after > full_by:
+                    full_by = after
             else:
                 waits[place] = self.wait(bucket, now)
+        self.full_by = full_by
         return waits
+
+    def keep_counted(self) -> None:
+        """Keeps the buckets of those whose tokens were only counted."""
+        for user, tokens in self._counted.items():
+            bucket = self.of(user, self._counted_at)
+            bucket.full_at = self._counted_at + tokens * self.token_s
+        self.full_by = max(self.full_by, self.counted_until)
+        self._counted, self.counted_until = Counter(), 0.0
+
+    def _count(self, users: Sequence[UserId], now: float) -> bool:
+        """Takes the tokens of users whose buckets are full, or were before others were counted at
+        the same moment. False where that is not so, or one lacks a token: then none is taken."""
+        if now != self._counted_at:
+            if now < self.counted_until:
+                return False
+            self._counted, self._counted_at = Counter(), now
+        counts = self._counted
+        counts.update(users)
+        most = max(counts.values(), default=0)
+        if most > self.rate.burst:
+            counts.subtract(users)
+            return False
+        self.counted_until = now + most * self.token_s
+        return True
 
     def _make_room(self, now: float) -> None:
         buckets = self._by_user.values()

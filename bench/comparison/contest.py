@@ -25,11 +25,15 @@ class Entrant:
 def alternate(
     entrants: Sequence[Entrant], repetitions: int, results: Results, told: Told
 ) -> list[Figure]:
-    """Measures all entrants in turn, that many times. One that fails drops out, with its reason."""
+    """Measures all entrants in turn, that many times. One that fails drops out, with its reason.
+
+    Every second time it is the other way round: who comes first always is no more than who it is.
+    """
     samples: dict[FigureName, list[Sample]] = {entrant.name: [] for entrant in entrants}
     failed: set[FigureName] = set()
     for repetition in range(repetitions):
-        for number, entrant in enumerate(entrants):
+        in_turn = entrants if repetition % 2 == 0 else entrants[::-1]
+        for number, entrant in enumerate(in_turn):
             if entrant.name in failed:
                 continue
             done = repetition * len(entrants) + number

@@ -11,6 +11,7 @@ from api.admission import Admission, Rates
 from api.api_keys import READ, make_key
 from api.problems import Throttled
 from api.token_bucket import Rate
+from ledger_actors import Credit, Micros, UserId
 
 KEY, TOKEN = make_key(bytes(6), "A" * 43, datetime(2026, 1, 1, tzinfo=UTC), ["read"])
 AUTHORIZATION = b"Bearer " + TOKEN.encode()
@@ -39,3 +40,30 @@ def test_a_request_takes_a_token_of_its_key_and_one_of_its_user_or_none(
         else:
             with pytest.raises(Throttled):
                 admission.admit(AUTHORIZATION, READ, b"%%6%d" % user)
+
+
+@given(
+    st.sampled_from([Rate(0.5, 1), Rate(1.0, 3), Rate(8.0, 20), Rate(256.0, 4)]),
+    st.lists(st.tuples(pauses, st.lists(st.integers(0, 4), min_size=1, max_size=30)), max_size=30),
+)
+def test_a_credit_of_a_bulk_takes_the_token_that_one_alone_would(
+    rate: Rate, visits: list[tuple[float, list[int]]]
+) -> None:
+    admission, now = Admission(), START
+    admission.adopt(None, Rates(None, rate))
+    of_users = [PlainBucket(rate) for _ in range(5)]
+    for pause, users in visits:
+        now += pause
+        admission.now = now
+        expected = [not of_users[user].take(now, 1) for user in users]
+        if len(users) == 1:
+            refused = [False]
+            try:
+                admission.admit(None, READ, b"u%d" % users[0])
+            except Throttled:
+                refused = [True]
+        else:
+            credits_ = [Credit(UserId(f"u{user}"), Micros(1)) for user in users]
+            waits = admission.take_many(None, len(users), credits_)
+            refused = [place in waits for place in range(len(users))]
+        assert refused == expected

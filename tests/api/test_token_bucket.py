@@ -71,7 +71,7 @@ def test_users_whose_buckets_are_full_again_make_room_for_others() -> None:
 def test_many_tokens_are_taken_as_one_after_the_other(
     rate: Rate, visited: list[tuple[float, list[int]]]
 ) -> None:
-    together, one_by_one, now = UserBuckets(rate, users_max=8), UserBuckets(rate, 8), START
+    together, one_by_one, now = UserBuckets(rate), UserBuckets(rate), START
     for pause, users in visited:
         now += pause
         waits = {place: take(one_by_one, str(user), now) for place, user in enumerate(users)}
@@ -91,7 +91,7 @@ def test_who_was_forgotten_is_not_found_by_name_either() -> None:
     buckets = UserBuckets(Rate(1.0, 1), users_max=2)
     buckets.named(b"ann", UserId("ann"), START)
     for number in range(10):
-        take(buckets, str(number), START + number)
+        buckets.named(b"%d" % number, UserId(str(number)), START + number)
     assert b"ann" not in buckets.by_segment
 
 
