@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from api.arriving_body import ArrivingBody
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_of
 from api.lane_answer import Slot, encode_answer
 from api.limit_hits import Limit
@@ -35,14 +36,11 @@ class LaneConnection:
     """See the module. `since` is when it last began to wait for its peer."""
 
     __slots__ = (
+        "_arriving",
         "_buffer",
         "_ended",
-        "_expecting",
-        "_head",
         "_leaving",
-        "_missing",
         "_out",
-        "_parts",
         "_paused",
         "_slots",
         "_socket",
@@ -63,11 +61,7 @@ class LaneConnection:
         self._socket = accepted
         self._buffer = b""
         """Received, and not yet understood."""
-        self._expecting: PlainRequest | None = None
-        """A request whose body has not all come."""
-        self._head = b""
-        self._parts: list[bytes] = []
-        self._missing = 0
+        self._arriving: ArrivingBody | None = None
         self._slots: deque[Slot] = deque()
         self._out: list[bytes] = []
         self._unsent = b""
@@ -86,20 +80,21 @@ class LaneConnection:
     @property
     def idle(self) -> bool:
         """Neither side owes the other anything."""
-        return not (self._slots or self._buffer or self._expecting or self._unsent or self._out)
+        return not (self._slots or self._buffer or self._arriving or self._unsent or self._out)
 
     @property
     def waits_for_peer(self) -> bool:
         """The peer has begun a request, or has to take an answer."""
         return bool(self._unsent) or (
-            not self._slots and (bool(self._buffer) or self._expecting is not None)
+            not self._slots and (bool(self._buffer) or self._arriving is not None)
         )
 
     def readable(self) -> None:
         """Takes what the peer has sent, and begins what it asks for."""
         size = self.lane.receive_bytes
-        if self._expecting is not None:
-            size = min(max(self._missing, size), RECEIVE_BODY_BYTES_MAX)
+        arriving = self._arriving
+        if arriving is not None:
+            size = min(max(arriving.missing, size), RECEIVE_BODY_BYTES_MAX)
         try:
             received = self._socket.recv(size)
         except BlockingIOError:
@@ -110,8 +105,8 @@ class LaneConnection:
         self.lane.taken_bytes += len(received)
         if not received:
             self._end_of_input()
-        elif self._expecting is not None:
-            self._take_body(received)
+        elif arriving is not None:
+            self._take_body(arriving, received)
         else:
             self._take(self._buffer + received if self._buffer else received)
 
@@ -163,8 +158,8 @@ class LaneConnection:
 
     def _end_of_input(self) -> None:
         """The peer has said all: what it left unfinished is Hypercorn's to refuse."""
-        if self._expecting is not None:
-            unfinished = self._head + b"".join(self._parts)
+        if self._arriving is not None:
+            unfinished = self._arriving.unfinished()
             self._forget_body()
             self._leave(unfinished)
         elif self._buffer and not self._paused:
@@ -180,7 +175,7 @@ class LaneConnection:
             self.lane.limits.note(Limit.REQUEST_TIME)
             slow = answer_of(problem_of_status(408, "the request takes too long to arrive"))
             closing = Answer(slow.status, slow.body, (*slow.headers, CLOSE))
-            sent_id = b"" if self._expecting is None else self._expecting.request_id
+            sent_id = b"" if self._arriving is None else self._arriving.request.request_id
             request_id = self._refused(closing, self.lane.now - self.since, sent_id)
             self._out.append(self.encode(closing, request_id))
             self._forget_body()
@@ -247,21 +242,17 @@ class LaneConnection:
             start = body_end
         self.since = self.lane.now
 
-    def _take_body(self, received: bytes) -> None:
-        request = self._expecting
-        assert request is not None
-        self._parts.append(received)
-        self._missing -= len(received)
-        if self._missing > 0:
+    def _take_body(self, arriving: ArrivingBody, received: bytes) -> None:
+        arriving.take(received)
+        if arriving.missing > 0:
             return
-        data = b"".join(self._parts)
-        body = data[: request.length]
+        body, rest = arriving.whole()
         self._forget_body()
-        self._begin(request, body)
+        self._begin(arriving.request, body)
         if self._ended:
             self.end()
-        elif len(data) > request.length:
-            self._take(data[request.length :])
+        elif rest:
+            self._take(rest)
         else:
             self.since = self.lane.now
 
@@ -358,9 +349,7 @@ class LaneConnection:
             self._answer(full, self._refused(full, 0, request.request_id))
             self.end()
             return
-        self._expecting, self._head = request, head
-        self._parts = [part]
-        self._missing = request.length - len(part)
+        self._arriving = ArrivingBody(request, head, part)
         self.lane.buffered_bytes += request.length
         self.since = self.lane.now
 
@@ -370,9 +359,9 @@ class LaneConnection:
         self._go_on()
 
     def _forget_body(self) -> None:
-        if self._expecting is not None:
-            self.lane.buffered_bytes -= self._expecting.length
-            self._expecting, self._parts = None, []
+        if self._arriving is not None:
+            self.lane.buffered_bytes -= self._arriving.request.length
+            self._arriving = None
 
     def _go_on(self) -> None:
         """What follows once nothing is waiting to be sent, or less is in flight."""
