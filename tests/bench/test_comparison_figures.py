@@ -100,10 +100,11 @@ def test_entrants_are_measured_in_turn() -> None:
     log: list[str] = []
     results = Results()
 
-    figures = alternate([entrant(OURS, log), entrant(THEIRS, log)], 2, results, untold)
+    figures = alternate([entrant(OURS, log), entrant(THEIRS, log)], 3, results, untold)
 
-    assert log == ["BitBurst 0", "other 0", "BitBurst 1", "other 1"]
-    assert [sample.value for sample in figures[0].samples] == [0.0, 1.0]
+    in_turn = ["BitBurst 0", "other 0", "other 1", "BitBurst 1", "BitBurst 2", "other 2"]
+    assert log == in_turn
+    assert [sample.value for sample in figures[0].samples] == [0.0, 1.0, 2.0]
     assert results.figures[OURS] is figures[0]
 
 
