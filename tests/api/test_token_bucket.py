@@ -51,12 +51,16 @@ def test_a_users_bucket_gives_what_a_plain_one_gives(
         assert (take(buckets, "u", now) is None) == plain.take(now, 1)
 
 
-@given(rates, st.lists(st.tuples(pauses, st.integers(0, 30)), max_size=200))
-def test_no_more_users_are_kept_than_may_be(rate: Rate, visited: list[tuple[float, int]]) -> None:
+@given(rates, st.lists(st.tuples(pauses, st.lists(st.integers(0, 30), min_size=1)), max_size=99))
+def test_no_more_users_are_kept_than_may_be(
+    rate: Rate, visited: list[tuple[float, list[int]]]
+) -> None:
     buckets, now = UserBuckets(rate, users_max=8), START
-    for pause, user in visited:
+    for pause, users in visited:
         now += pause
-        take(buckets, str(user), now)
+        buckets.take_each([UserId(str(user)) for user in users], now)
+        assert len(buckets) <= 8
+        buckets.keep_counted()
         assert len(buckets) <= 8
 
 
