@@ -20,7 +20,7 @@ class ArrivingBody:
             part: the beginning of the body, less than all of it.
         """
         self.request = request
-        self.missing = request.length - len(part)
+        self.missing = request.kind.length - len(part)
         self._head = head
         self._parts = [part]
 
@@ -32,7 +32,7 @@ class ArrivingBody:
     def whole(self) -> tuple[bytes, bytes]:
         """The body, and what came behind it; once nothing is missing."""
         data = b"".join(self._parts)
-        return data[: self.request.length], data[self.request.length :]
+        return data[: self.request.kind.length], data[self.request.kind.length :]
 
     def unfinished(self) -> bytes:
         """Head and body as far as they have come."""

@@ -23,7 +23,7 @@ from api.handlers import Handlers
 from api.lane_connection import RECEIVE_BYTES, LaneConnection
 from api.limit_hits import Limit
 from api.observation import Observation
-from api.plain_request import HeadReader, Route
+from api.plain_request import ADD, BALANCE, BULK, HEALTHZ, HISTORY, READYZ, HeadReader
 from api.problems import no_room
 from api.request_counts import OTHER
 from api.tls import TlsSocket
@@ -57,6 +57,7 @@ class FastLane:
 
     Attributes:
         head_reader: of all connections.
+        lengths_max: bytes of the largest body that is read, of each route that has one.
         adds, bulks, balances, histories, healthz, readyz, others: where requests are counted, each
             None where they are not.
         damage: takes what is for the operator alone.
@@ -93,12 +94,12 @@ class FastLane:
         self.tracer = observation.tracer
         counts = observation.lane
         self._counts = counts
-        self.adds = None if counts is None else counts.of(Route.ADD.value)
-        self.bulks = None if counts is None else counts.of(Route.BULK.value)
-        self.balances = None if counts is None else counts.of(Route.BALANCE.value)
-        self.histories = None if counts is None else counts.of(Route.HISTORY.value)
-        self.healthz = None if counts is None else counts.of(Route.HEALTHZ.value)
-        self.readyz = None if counts is None else counts.of(Route.READYZ.value)
+        self.adds = None if counts is None else counts.of(ADD)
+        self.bulks = None if counts is None else counts.of(BULK)
+        self.balances = None if counts is None else counts.of(BALANCE)
+        self.histories = None if counts is None else counts.of(HISTORY)
+        self.healthz = None if counts is None else counts.of(HEALTHZ)
+        self.readyz = None if counts is None else counts.of(READYZ)
         self.others = None if counts is None else counts.of(OTHER)
         self.now = trio.current_time()
         self.buffered_bytes = 0
@@ -109,7 +110,7 @@ class FastLane:
         self._listener = listener
         self._hand_over = hand_over
         self._others = others
-        self._lengths_max = {Route.ADD: body_bytes_max, Route.BULK: bulk_bytes_max}
+        self.lengths_max = {ADD: body_bytes_max, BULK: bulk_bytes_max}
         self._connections_max = connections_max
         self._request_timeout_s = request_timeout_s
         self._keep_alive_s = keep_alive_s
@@ -162,10 +163,6 @@ class FastLane:
         if not self._stepping and not self._dirty:
             self._read_clock()
         return self.now
-
-    def length_max(self, route: Route) -> int:
-        """Bytes of the largest body that is read on this route."""
-        return self._lengths_max.get(route, 0)
 
     def note_dirty(self, connection: LaneConnection) -> None:
         """The connection has answers to send."""

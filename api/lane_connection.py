@@ -14,7 +14,17 @@ from api.arriving_body import ArrivingBody
 from api.handlers import CLOSE, JSON_ONLY, Answer, answer_of
 from api.lane_answer import Slot, encode_answer
 from api.limit_hits import Limit
-from api.plain_request import HEAD_END, PlainRequest, Route, can_be_awaited
+from api.plain_request import (
+    ADD,
+    BALANCE,
+    BULK,
+    GET,
+    HEAD_END,
+    HEALTHZ,
+    HISTORY,
+    PlainRequest,
+    can_be_awaited,
+)
 from api.problem_types import OVERLOADED
 from api.problems import RETRY_AFTER_S, Problem, problem_of_status
 from api.request_counts import OK
@@ -29,7 +39,6 @@ PIPELINED_MAX: Final = 128
 """Requests of one connection that may wait for their answers; then no more is read from it."""
 BUFFERED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of all bodies together that have not all come; one more is refused (503)."""
-GET: Final = ord("G")
 
 
 class LaneConnection:
@@ -214,25 +223,25 @@ class LaneConnection:
                 self._buffer, self._paused = data[start:], True
                 self._listen()
                 return
-            end = data.find(HEAD_END, start)
-            if end < 0:
+            request = read_head(data, start)
+            if request is None:
                 rest = data[start:]
-                if not can_be_awaited(rest):
+                if HEAD_END in rest or not can_be_awaited(rest):
                     self._leave(rest)
-                elif start or not begun:
+                    return
+                if start or not begun:
                     self.since = self.lane.now
                 self._buffer = rest
                 return
-            body_start = end + len(HEAD_END)
-            request = read_head(data[start:body_start])
-            if request is None or request.length > self.lane.length_max(request.route):
+            length = request.kind.length
+            if length and length > self.lane.lengths_max[request.kind.route]:
                 self._leave(data[start:])
                 return
-            body_end = body_start + request.length
+            body_end = request.end + length
             if body_end > len(data):
-                self._expect(request, data[start:body_start], data[body_start:])
+                self._expect(request, data[start : request.end], data[request.end :])
                 return
-            body = data[body_start:body_end]
+            body = data[request.end : body_end]
             if not self._begin(request, body):
                 self._leave(data[start:])
                 return
@@ -259,46 +268,45 @@ class LaneConnection:
     def _begin(self, request: PlainRequest, body: bytes) -> bool:
         """Hands the request to its handler; False where that would have to wait."""
         lane = self.lane
-        route = request.route
+        kind = request.kind
+        route = kind.route
         sent_id = request.request_id
         request_id = lane.ids.of(sent_id) if sent_id else lane.ids.new()
         trace = None
         if lane.tracer is not None:
-            method = "POST" if route is Route.ADD or route is Route.BULK else "GET"
-            trace = lane.tracer.begin(method, route.value, request.traceparent, request_id)
-        if route is Route.ADD:
+            method = "POST" if route in (ADD, BULK) else "GET"
+            trace = lane.tracer.begin(method, route, request.traceparent, request_id)
+        if route == ADD:
             slot = Slot(self, lane.now, lane.adds, request_id, trace)
             self._slots.append(slot)
             lane.handlers.add_nowait(
-                request.authorization,
+                kind.authorization,
                 request.user,
-                request.content_type,
+                kind.content_type,
                 request.idempotency_keys,
                 body,
                 slot.fill,
             )
             return True
-        if route is Route.BULK:
+        if route == BULK:
             slot = Slot(self, lane.now, lane.bulks, request_id, trace)
             self._slots.append(slot)
             lane.handlers.bulk_nowait(
-                request.authorization,
-                request.content_type,
+                kind.authorization,
+                kind.content_type,
                 request.idempotency_keys,
                 body,
                 slot.fill,
             )
             return True
         try:
-            if route is Route.BALANCE:
+            if route == BALANCE:
                 counts = lane.balances
-                answer = lane.handlers.balance_nowait(request.authorization, request.user)
-            elif route is Route.HISTORY:
+                answer = lane.handlers.balance_nowait(kind.authorization, request.user)
+            elif route == HISTORY:
                 counts = lane.histories
-                answer = lane.handlers.history_nowait(
-                    request.authorization, request.user, request.page
-                )
-            elif route is Route.HEALTHZ:
+                answer = lane.handlers.history_nowait(kind.authorization, request.user, kind.page)
+            elif route == HEALTHZ:
                 counts = lane.healthz
                 answer = lane.handlers.healthz()
             else:
@@ -338,19 +346,19 @@ class LaneConnection:
             self.lane.note_dirty(self)
 
     def _expect(self, request: PlainRequest, head: bytes, part: bytes) -> None:
-        stranger = self.lane.handlers.stranger(request.authorization)
+        stranger = self.lane.handlers.stranger(request.kind.authorization)
         if stranger is not None:
             self._answer(stranger, self._refused(stranger, 0, request.request_id))
             self.end()
             return
-        if self.lane.buffered_bytes + request.length > BUFFERED_BYTES_MAX:
+        if self.lane.buffered_bytes + request.kind.length > BUFFERED_BYTES_MAX:
             self.lane.limits.note(Limit.BODIES_HELD)
             full = answer_of(Problem(OVERLOADED, "too many bodies are under way", RETRY_AFTER_S))
             self._answer(full, self._refused(full, 0, request.request_id))
             self.end()
             return
         self._arriving = ArrivingBody(request, head, part)
-        self.lane.buffered_bytes += request.length
+        self.lane.buffered_bytes += request.kind.length
         self.since = self.lane.now
 
     def _leave(self, rest: bytes) -> None:
@@ -360,7 +368,7 @@ class LaneConnection:
 
     def _forget_body(self) -> None:
         if self._arriving is not None:
-            self.lane.buffered_bytes -= self._arriving.request.length
+            self.lane.buffered_bytes -= self._arriving.request.kind.length
             self._arriving = None
 
     def _go_on(self) -> None:

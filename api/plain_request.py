@@ -7,7 +7,6 @@ at all: that is for Hypercorn to say.
 
 import re
 from collections.abc import Sequence
-from enum import Enum
 from typing import Final
 
 import msgspec
@@ -19,27 +18,35 @@ HEAD_END: Final = b"\r\n\r\n"
 LINES_BYTES_MAX: Final = 1_024
 LINES_MAX: Final = 1_024
 """Header lines of so many kinds of requests are remembered, if they are not longer than that."""
+FORMS_MAX: Final = 3
+"""Forms of heads that are tried, of each method."""
 _VISIBLE: Final = bytes(range(0x20, 0x7F))
+_USER: Final = rb"/users/([!-\"$-.0->@-~]+)"
 _REQUEST_LINE: Final = re.compile(
-    rb"(?:(GET)|POST) (?:/users/([!-\"$-.0->@-~]+)"
-    rb"/(?:(add)|(balance)|history(?:\?page=([0-9]{1,18}))?)"
-    rb"|/(?:(v1/credits:batch)|(healthz)|readyz)) HTTP/1\.1"
+    rb"(?:(GET)|POST) (?:%b/(?:(add)|(balance)|history(?:\?page=([0-9]{1,18}))?)"
+    rb"|/(?:(v1/credits:batch)|(healthz)|readyz)) HTTP/1\.1" % _USER
 )
+_get_user: Final = re.compile(b"GET " + _USER).match
+_post_user: Final = re.compile(b"POST " + _USER).match
 _LENGTH_DIGITS_MAX: Final = 9
 
+GET: Final = ord("G")
 
-# What a header is to the reader. Plain numbers: looking up a member of an enum takes as long as
-# all else that is done for a header.
-_HOST, _LENGTH, _TYPE, _KEY, _AUTHORIZATION, _CONNECTION, _UNUSUAL, _OTHER = range(8)
-_REQUEST_ID, _TRACE = range(8, 10)
+# Routes, and what a header is to the reader. Plain values: looking up a member of an enum takes as
+# long as all else that is done for a header.
+ADD: Final = "add"
+BULK: Final = "bulk"
+BALANCE: Final = "balance"
+HISTORY: Final = "history"
+HEALTHZ: Final = "healthz"
+READYZ: Final = "readyz"
+_HOST, _LENGTH, _TYPE, _AUTHORIZATION, _CONNECTION, _UNUSUAL, _OTHER = range(7)
+_KEY, _REQUEST_ID, _TRACE = range(3)
 _HEADERS: Final = {
     b"host": _HOST,
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
-    b"idempotency-key": _KEY,
     b"authorization": _AUTHORIZATION,
-    b"x-request-id": _REQUEST_ID,
-    b"traceparent": _TRACE,
     b"connection": _CONNECTION,
     b"transfer-encoding": _UNUSUAL,
     b"content-encoding": _UNUSUAL,
@@ -47,42 +54,33 @@ _HEADERS: Final = {
     b"upgrade": _UNUSUAL,
     b"http2-settings": _UNUSUAL,
 }
-
-
-_VARYING_LINES: Final = tuple(
-    (b"\r\n%b: " % name, len(name) + 4, header)
-    for name, header in (
-        (b"Idempotency-Key", _KEY),
-        (b"idempotency-key", _KEY),
-        (b"X-Request-Id", _REQUEST_ID),
-        (b"x-request-id", _REQUEST_ID),
-        (b"traceparent", _TRACE),
-    )
+_NAMES: Final = {b"idempotency-key": _KEY, b"x-request-id": _REQUEST_ID, b"traceparent": _TRACE}
+_NAMING_LINE: Final = re.compile(
+    rb"\r\n(?i:(idempotency-key|x-request-id|traceparent)): ?([ -~]*)(?=\r\n)"
 )
-"""How lines begin that are others with each request."""
+"""A line that is another with each request: it names it. The header, and its value."""
 
 
-class Route(Enum):
-    ADD = "add"
-    BULK = "bulk"
-    BALANCE = "balance"
-    HISTORY = "history"
-    HEALTHZ = "healthz"
-    READYZ = "readyz"
+class RequestKind(msgspec.Struct, frozen=True, gc=False):
+    """What requests have in common that differ in their users and names only."""
+
+    route: str
+    page: str | None = None
+    content_type: str | None = None
+    length: int = 0
+    """Bytes of the body."""
+    authorization: bytes | None = None
 
 
 class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     """The head of a request for one of the hot endpoints."""
 
-    route: Route
+    kind: RequestKind
+    end: int
+    """Where the head ends in what it was read from."""
     user: bytes = b""
     """The path segment, as it was sent."""
-    page: str | None = None
-    content_type: str | None = None
     idempotency_keys: Sequence[str] = ()
-    length: int = 0
-    """Bytes of the body."""
-    authorization: bytes | None = None
     request_id: bytes = b""
     """What it says in `X-Request-Id`."""
     traceparent: bytes = b""
@@ -101,104 +99,71 @@ def can_be_awaited(received: bytes) -> bool:
 
 
 class HeadReader:
-    """Reads heads of requests, and remembers what header lines say.
+    """Reads heads of requests, and remembers what the newest were like, and what lines say.
 
-    A caller sends the same lines with nearly every request, but for those that name the request:
-    reading them once saves half of what a head costs.
+    A caller sends the same with nearly every request, but for the user and what names the request:
+    to see that takes half as long as to read it.
     """
 
     def __init__(self) -> None:
         self._known: dict[bytes, _HeaderLines | None] = {}
-        # The newest lines are recognised by comparing them: to look them up takes ten times that.
-        self._newest_lines = b""
-        self._newest: _HeaderLines | None = None
+        self._gets: Sequence[_Form] = ()
+        self._posts: Sequence[_Form] = ()
 
-    def read(self, head: bytes) -> PlainRequest | None:
-        """The request, or None if it is not plain."""
-        line_end = head.find(b"\r\n")
-        request_line = _REQUEST_LINE.fullmatch(head, 0, line_end)
+    def read(self, data: bytes, start: int = 0) -> PlainRequest | None:
+        """The request whose head begins there; None if it is not plain, or has not all come."""
+        get = data[start] == GET
+        match = (_get_user if get else _post_user)(data, start)
+        if match is not None:
+            at = match.end()
+            for form in self._gets if get else self._posts:
+                if not data.startswith(form.beginning, at):
+                    continue
+                end = at + len(form.beginning)
+                if not form.names:
+                    return PlainRequest(form.kind, end, match[1])
+                request = _read_names(form, data, end, match[1])
+                if request is not None:
+                    return request
+        end = data.find(HEAD_END, start)
+        if end < 0:
+            return None
+        end += len(HEAD_END)
+        return self._read_anew(data[start:end], end)
+
+    def _read_anew(self, head: bytes, end: int) -> PlainRequest | None:
+        lines_start = head.find(b"\r\n")
+        request_line = _REQUEST_LINE.fullmatch(head, 0, lines_start)
         if request_line is None:
             return None
-        lines = head[line_end:]
-        keys: Sequence[str] = ()
-        request_id = traceparent = b""
-        if lines == self._newest_lines:
-            known = self._newest
-        else:
-            known = self._known.get(lines)
-            if known is not None:
-                self._newest_lines, self._newest = lines, known
+        lines = head[lines_start:]
+        naming: Sequence[re.Match[bytes]] = ()
+        known = self._known.get(lines)
         if known is None:
-            varying, lines = self._parted(lines)
-            if lines != self._newest_lines:
-                known = self._known.get(lines) or self._read_lines(lines)
-                self._newest_lines, self._newest = lines, known
-            known = self._newest
-            if known is None or (len(varying) > 1 and len(varying) > len(dict(varying))):
-                return None
-            for header, value in varying:
-                if value.translate(None, _VISIBLE):
-                    return None
-                if header == _KEY:
-                    keys = (value.decode(),)
-                elif header == _REQUEST_ID:
-                    request_id = value.strip(b" ")
-                else:
-                    traceparent = value.strip(b" ")
-        if known.names_request:
-            if (request_id and known.request_id) or (traceparent and known.traceparent):
-                return None
-            keys = (*keys, *known.keys)
-            request_id = request_id or known.request_id
-            traceparent = traceparent or known.traceparent
-        get, user, add, balance, page, bulk, healthz = request_line.groups()
-        if get is None:
-            if known.length is None or not (add or bulk):
-                return None
-            return PlainRequest(
-                Route.ADD if add else Route.BULK,
-                user,
-                None,
-                known.content_type,
-                keys,
-                known.length,
-                known.authorization,
-                request_id,
-                traceparent,
-            )
-        if add or bulk or known.has_length or keys:
+            naming = tuple(_NAMING_LINE.finditer(lines))
+            if naming:
+                lines = _NAMING_LINE.sub(b"", lines)
+            known = self._known.get(lines) or self._read_lines(lines)
+        kind = None if known is None else _kind_of(request_line, known)
+        names = {_NAMES[line[1].lower()]: line[2] for line in naming}
+        get, user = request_line[1], request_line[2]
+        key = names.get(_KEY)
+        if kind is None or len(names) < len(naming) or (get and key is not None):
             return None
-        if balance:
-            route = Route.BALANCE
-        elif user is None:
-            route = Route.HEALTHZ if healthz else Route.READYZ
-        else:
-            route = Route.HISTORY
+        if user:
+            form = _form_of(head, request_line.end(2), lines_start, naming, kind)
+            if get:
+                self._gets = (form, *self._gets[: FORMS_MAX - 1])
+            else:
+                self._posts = (form, *self._posts[: FORMS_MAX - 1])
         return PlainRequest(
-            route,
+            kind,
+            end,
             user or b"",
-            None if page is None else page.decode(),
-            None,
-            (),
-            0,
-            known.authorization,
-            request_id,
-            traceparent,
+            () if key is None else (key.decode(),),
+            names.get(_REQUEST_ID, b"").strip(b" "),
+            names.get(_TRACE, b"").strip(b" "),
         )
-
-    def _parted(self, lines: bytes) -> tuple[Sequence[tuple[int, bytes]], bytes]:
-        """What the lines say that name the request, and the lines without them."""
-        varying = []
-        for beginning, length, header in _VARYING_LINES:
-            start = lines.find(beginning)
-            if start >= 0:
-                end = lines.index(b"\r\n", start + length)
-                varying.append((header, lines[start + length : end]))
-                lines = lines[:start] + lines[end:]
-                if lines == self._newest_lines:
-                    # What is remembered has none of these lines any more.
-                    break
-        return varying, lines
 
     def _read_lines(self, lines: bytes) -> "_HeaderLines | None":
         if lines in self._known:
@@ -208,7 +173,6 @@ class HeadReader:
             HttpRequestParser(read).feed_data(b"POST / HTTP/1.1" + lines)
         except (HttpParserError, HttpParserUpgrade):
             read.plain = False
-        read.names_request = bool(read.keys or read.request_id or read.traceparent)
         known = read if read.plain and read.hosts == 1 and _are_plain(lines) else None
         if len(lines) <= LINES_BYTES_MAX:
             if len(self._known) >= LINES_MAX:
@@ -224,7 +188,6 @@ class _HeaderLines:
         plain: none of them is unusual.
         has_length: there is a Content-Length.
         length: bytes of the body; None without a Content-Length that is plain.
-        names_request: they say what else `_parted` takes out, spelled in another way, or twice.
     """
 
     def __init__(self) -> None:
@@ -233,11 +196,7 @@ class _HeaderLines:
         self.has_length = False
         self.length: int | None = None
         self.content_type: str | None = None
-        self.keys: tuple[str, ...] = ()
         self.authorization: bytes | None = None
-        self.request_id = b""
-        self.traceparent = b""
-        self.names_request = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         header = _HEADERS.get(name.lower(), _OTHER)
@@ -248,24 +207,77 @@ class _HeaderLines:
             digits = value.strip(b" ")
             if digits.isdigit() and len(digits) <= _LENGTH_DIGITS_MAX:
                 self.length = int(digits)
-        elif header == _KEY:
-            # Visible ASCII is looked for in the lines as a whole.
-            self.keys = (*self.keys, value.decode("latin-1"))
         elif header == _TYPE and self.content_type is None:
             self.content_type = value.strip(b" ").decode("latin-1")
         elif header == _AUTHORIZATION:
             self.plain = self.plain and self.authorization is None
             self.authorization = value
-        elif header == _REQUEST_ID:
-            self.plain = self.plain and not self.request_id
-            self.request_id = value.strip(b" ")
-        elif header == _TRACE:
-            self.plain = self.plain and not self.traceparent
-            self.traceparent = value.strip(b" ")
         elif header != _OTHER and (header != _CONNECTION or value.lower() != b"keep-alive"):
             self.plain = False
+
+
+class _Form(msgspec.Struct, frozen=True, gc=False):
+    """A head that was read, but for the user and what names the request."""
+
+    kind: RequestKind
+    beginning: bytes
+    """What follows the user, up to the value of the first name, or to the end."""
+    names: Sequence[tuple[int, bytes]]
+    """The headers that name it, each with what follows its value, up to the next or to the end."""
 
 
 def _are_plain(lines: bytes) -> bool:
     """Visible ASCII, every line ended by CRLF, none folded."""
     return b"\r\n " not in lines and not lines.translate(None, _VISIBLE).replace(b"\r\n", b"")
+
+
+def _kind_of(request_line: re.Match[bytes], lines: _HeaderLines) -> RequestKind | None:
+    """None where there is a body that should not be, or the other way round."""
+    get, user, add, balance, page, bulk, healthz = request_line.groups()
+    if get is None:
+        if lines.length is None or not (add or bulk):
+            return None
+        route = ADD if add else BULK
+        return RequestKind(route, None, lines.content_type, lines.length, lines.authorization)
+    if add or bulk or lines.has_length:
+        return None
+    if balance:
+        route = BALANCE
+    elif user:
+        route = HISTORY
+    else:
+        route = HEALTHZ if healthz else READYZ
+    return RequestKind(route, page.decode() if page else None, authorization=lines.authorization)
+
+
+def _form_of(
+    head: bytes,
+    user_end: int,
+    lines_start: int,
+    naming: Sequence[re.Match[bytes]],
+    kind: RequestKind,
+) -> _Form:
+    names = [_NAMES[line[1].lower()] for line in naming]
+    starts = [user_end, *(lines_start + line.end() for line in naming)]
+    ends = [*(lines_start + line.start(2) for line in naming), len(head)]
+    beginning, *following = [head[start:end] for start, end in zip(starts, ends, strict=True)]
+    return _Form(kind, beginning, tuple(zip(names, following, strict=True)))
+
+
+def _read_names(form: _Form, data: bytes, at: int, user: bytes) -> PlainRequest | None:
+    """The request whose first name is there, if it is of the form."""
+    keys: Sequence[str] = ()
+    request_id = traceparent = b""
+    for header, following in form.names:
+        end = data.find(b"\r\n", at)
+        value = data[at:end]
+        if not data.startswith(following, end) or value.translate(None, _VISIBLE):
+            return None
+        if header == _KEY:
+            keys = (value.decode(),)
+        elif header == _REQUEST_ID:
+            request_id = value.strip(b" ")
+        else:
+            traceparent = value.strip(b" ")
+        at = end + len(following)
+    return PlainRequest(form.kind, at, user, keys, request_id, traceparent)
