@@ -27,7 +27,6 @@ from api.problems import (
 from ledger_actors import (
     Bulk,
     Credit,
-    IdempotencyKey,
     Ledger,
     Micros,
     Reference,
@@ -125,7 +124,11 @@ class Handlers:
         try:
             uid = self.admission.admit(authorization, WRITE, user)
             key = wire.decode_idempotency_key(idempotency_keys) if idempotency_keys else None
-            request = Credit(uid, *_add(content_type, body, key))
+            if content_type is None or content_type == JSON[1]:
+                amount, reference = wire.decode_add(body)
+            else:
+                amount, reference = _decode_typed_add(content_type, body)
+            request = Credit(uid, amount, key, reference)
             self._ledger.submit(request, lambda submission: reply(_added(request, submission)))
         except (LedgerError, BadRequest, UnsupportedMediaType, NotAdmitted) as error:
             reply(answer_problem(error))
@@ -298,23 +301,17 @@ def answer_problem(error: Exception) -> Answer:
     return answer if alarm is None else msgspec.structs.replace(answer, alarm=alarm)
 
 
-def _add(
-    content_type: str | None, body: bytes, key: IdempotencyKey | None
-) -> tuple[Micros, IdempotencyKey | None, Reference | None]:
-    if content_type is None or content_type == "application/json":
-        amount, reference = wire.decode_add(body)
-        return amount, key, reference
+def _decode_typed_add(content_type: str, body: bytes) -> tuple[Micros, Reference | None]:
     is_form = wire.is_form(content_type)
     if not is_form:
         wire.check_content_type(content_type)
     try:
-        amount, reference = wire.decode_add(body)
+        return wire.decode_add(body)
     except BadRequest:
         # A form is what curl names every body that it was told no type of: the body decides.
         if is_form:
             raise UnsupportedMediaType(content_type) from None
         raise
-    return amount, key, reference
 
 
 def _added(request: Credit, submission: Submission) -> Answer:

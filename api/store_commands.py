@@ -109,17 +109,17 @@ def log(after: int | None, follow: bool, data_dir: Path, as_json: bool) -> None:
 
 
 def _lines(record: Record, as_json: bool) -> Iterator[str]:
-    for shard, entries in record.batches:
-        for entry in entries:
+    for batch in record.batches:
+        for entry in batch.entries:
             if as_json:
                 yield json.dumps(
-                    {"position": record.position, "shard": shard, **_entry_fields(entry)}
+                    {"position": record.position, "shard": batch.shard, **_entry_fields(entry)}
                 )
             else:
                 key = "" if entry.key is None else f"  key {entry.key}"
                 yield (
                     f"{record.position:>8}  {format_timestamp(entry.timestamp)}  "
-                    f"shard {shard:<4} {_printable(entry.user)} #{entry.number} "
+                    f"shard {batch.shard:<4} {_printable(entry.user)} #{entry.number} "
                     f"+{format_fixed(entry.amount)}{key}"
                 )
 

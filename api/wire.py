@@ -28,7 +28,7 @@ from ledger_actors import (
 )
 from ledger_actors.errors import InvalidIdempotencyKey
 from ledger_actors.identity import IDEMPOTENCY_KEY_CHARACTERS_MAX, USER_ID_BYTES_MAX
-from ledger_actors.money import MICROS_PER_DOLLAR
+from ledger_actors.money import DECIMAL_PLACES, MICROS_PER_DOLLAR
 
 NOTHING: Final = b"{}"
 PAGE_DIGITS_MAX: Final = 18
@@ -38,9 +38,9 @@ _BROKEN_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _JSON_TYPE: Final = re.compile(r"(application|text)/([^;]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_PERCENT: Final = ord("%")
 _PLAIN_ADD: Final = re.compile(
-    rb'[ \t\r\n]*\{[ \t\r\n]*"amount"[ \t\r\n]*:[ \t\r\n]*'
-    rb"(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,6}))?[ \t\r\n]*\}[ \t\r\n]*"
+    rb'\{ ?"amount" ?: ?(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,6}))? ?\}[\r\n]*'
 )
 """What nearly every add looks like; whatever else is JSON is read by the general decoder."""
 
@@ -70,7 +70,8 @@ def encode_problem(problem: Problem) -> bytes:
 
 def encode_added(user: UserId, amount: Micros) -> bytes:
     return b'{"Message":"Transaction of $%d.%06d added for user %b"}' % (
-        *divmod(amount, MICROS_PER_DOLLAR),
+        amount // MICROS_PER_DOLLAR,
+        amount % MICROS_PER_DOLLAR,
         _encode(user)[1:-1],
     )
 
@@ -78,7 +79,8 @@ def encode_added(user: UserId, amount: Micros) -> bytes:
 def encode_balance(user: UserId, balance: Micros) -> bytes:
     return b'{"Message":"User %b has a balance of $%d.%06d"}' % (
         _encode(user)[1:-1],
-        *divmod(balance, MICROS_PER_DOLLAR),
+        balance // MICROS_PER_DOLLAR,
+        balance % MICROS_PER_DOLLAR,
     )
 
 
@@ -143,7 +145,8 @@ def decode_user(segment: bytes) -> UserId:
         BadRequest: its percent-encoding is broken, or it is no UTF-8.
         InvalidUser: it is too long.
     """
-    if b"%" not in segment and segment.isascii() and 0 < len(segment) <= USER_ID_BYTES_MAX:
+    # A number, not a text of one: bytes look for that in a tenth of the time.
+    if _PERCENT not in segment and segment.isascii() and 0 < len(segment) <= USER_ID_BYTES_MAX:
         return UserId(segment.decode())
     if _BROKEN_PERCENT.search(segment):
         raise BadRequest("user id has a % that two hexadecimal digits do not follow")
@@ -245,7 +248,7 @@ def decode_add(body: bytes) -> tuple[Micros, Reference | None]:
     plain = _PLAIN_ADD.fullmatch(body)
     if plain is not None:
         whole, decimals = plain.groups()
-        micros = int(whole + decimals.ljust(6, b"0")) if decimals else int(whole) * 1_000_000
+        micros = int(whole + (decimals or b"").ljust(DECIMAL_PLACES, b"0"))
         if micros:
             return Micros(micros), None
     document = decode_json(body)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from ledger_actors.entry import Entry
@@ -24,7 +25,7 @@ class CreditRequest(Protocol):
     def reference(self) -> Reference | None: ...
 
 
-class Credit(NamedTuple):
+class Credit(msgspec.Struct, frozen=True, gc=False):
     """A `CreditRequest` made by hand."""
 
     user: UserId

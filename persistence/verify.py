@@ -179,12 +179,14 @@ def _check_log(store: PinnedStore, shards: int) -> _CheckedLog:
     logged = newest = 0
     folded: list[tuple[StoredRecord, Entry]] = []
     for stored in _records(store):
-        for shard, entries in stored.record.batches:
-            for entry in entries:
+        for batch in stored.record.batches:
+            for entry in batch.entries:
                 logged += 1
                 newest = max(newest, entry.timestamp)
-                if shard_of(entry.user, shards) != shard:
-                    raise CorruptStore(_at(stored, f"user {entry.user!r} is not of shard {shard}"))
+                if shard_of(entry.user, shards) != batch.shard:
+                    raise CorruptStore(
+                        _at(stored, f"user {entry.user!r} is not of shard {batch.shard}")
+                    )
                 if stored.record.position <= store.snapshot.position:
                     folded.append((stored, entry))
                 else:

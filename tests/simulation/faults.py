@@ -153,8 +153,11 @@ async def _replace(machine: Machine, fault: ForeignRecord) -> None:
     position = position_of(key)
     written = decode(position, medium.rows.values[key])
     batches = [
-        Batch(shard, [msgspec.structs.replace(entry, amount=entry.amount + 1) for entry in entries])
-        for shard, entries in written.record.batches
+        Batch(
+            batch.shard,
+            [msgspec.structs.replace(entry, amount=entry.amount + 1) for entry in batch.entries],
+        )
+        for batch in written.record.batches
     ]
     foreign, _ = RecordEncoder().encode(position, written.previous, batches)
     if foreign != medium.rows.values[key]:
