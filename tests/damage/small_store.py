@@ -56,9 +56,7 @@ class SmallStore:
 
     def accounts(self, position: LogPosition) -> Accounts:
         """What a store must tell that was recovered to that position."""
-        entries = [
-            entry for batches in self.records[:position] for batch in batches for entry in batch.entries
-        ]
+        entries = entries_of(self.records[:position])
         return {
             user: _account([entry for entry in entries if entry.user == user]) for user in USERS
         }

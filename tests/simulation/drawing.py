@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+import msgspec
 from simulation.scenario import (
     Ask,
     ClockJumps,
@@ -111,8 +112,8 @@ class _Wishes:
         """Another request under a key that was used before."""
         self._count += 1
         if self._rng.random() < 0.5:
-            return wish._replace(amount=Micros(wish.amount % 1_000_000 + 1))
-        return wish._replace(reference=Reference(f"wish {self._count}"))
+            return msgspec.structs.replace(wish, amount=Micros(wish.amount % 1_000_000 + 1))
+        return msgspec.structs.replace(wish, reference=Reference(f"wish {self._count}"))
 
 
 def _deed(rng: Random, caller: int, pause_s: float, wishes: _Wishes) -> Deed:
