@@ -117,8 +117,6 @@ class Admission:
     def admit(self, authorization: bytes | None, scope: int, segment: bytes) -> UserId:
         """Takes the token of one request that is about one user, and says who that is.
 
-        Every request passes here, so what other methods do one by one is done at once.
-
         Args:
             segment: of the path, as it was sent.
 
@@ -134,37 +132,22 @@ class Admission:
             caller = self._recognised.get(authorization) if authorization else None
             if caller is None or not caller.scopes & scope:
                 caller = self.caller(authorization, scope)
-        users, now = self._users, self.now
-        if users is None:
-            user = decode_user(segment)
-        else:
-            if now < users.counted_until:
-                users.keep_counted()
-            users_bucket = users.by_segment.get(segment) or users.named(
-                segment, decode_user(segment), now
-            )
-            user = users_bucket.user
+        user = decode_user(segment)
         bucket: TokenBucket | None = None
         if caller is not None:
             if caller.prefix is not None:
                 self.check_user(caller, user)
             bucket = caller.bucket
             if bucket is not None:
-                full_at = bucket.full_at
-                after = (full_at if full_at > now else now) + bucket.token_s
-                if after - now > bucket.burst_s:
-                    raise self._throttled(KEY, bucket.wait(now), caller)
-                bucket.full_at = after
-        if users is not None:
-            full_at = users_bucket.full_at
-            after = (full_at if full_at > now else now) + users.token_s
-            if after - now > users.burst_s:
+                wait = bucket.take(self.now)
+                if wait is not None:
+                    raise self._throttled(KEY, wait, caller)
+        if self._users is not None:
+            wait = self._users.take(user, self.now)
+            if wait is not None:
                 if bucket is not None:
                     bucket.give_back(1)
-                raise self._throttled(USER, users.wait(users_bucket, now), caller)
-            users_bucket.full_at = after
-            if after > users.full_by:
-                users.full_by = after
+                raise self._throttled(USER, wait, caller)
         return user
 
     def take_many(

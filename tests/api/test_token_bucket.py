@@ -14,7 +14,7 @@ visits = st.lists(st.tuples(pauses, st.integers(1, 30)), max_size=60)
 
 
 def take(buckets: UserBuckets, user: str, now: float) -> Wait | None:
-    return buckets.take_each([UserId(user)], now).get(0)
+    return buckets.take(UserId(user), now)
 
 
 @given(rates, visits)
@@ -60,7 +60,8 @@ def test_no_more_users_are_kept_than_may_be(
         now += pause
         buckets.take_each([UserId(str(user)) for user in users], now)
         assert len(buckets) <= 8
-        buckets.keep_counted()
+        # What was only counted is kept before another takes a token.
+        take(buckets, "u", now)
         assert len(buckets) <= 8
 
 
@@ -83,20 +84,15 @@ def test_many_tokens_are_taken_as_one_after_the_other(
         assert together.take_each([UserId(str(user)) for user in users], now) == expected
 
 
-def test_however_a_user_is_named_the_bucket_is_the_same() -> None:
-    buckets = UserBuckets(Rate(1.0, 1), users_max=4)
-    for spelling in (b"ann", b"%61nn", b"a%6en", b"an%6e", b"%61%6en"):
-        assert buckets.named(spelling, UserId("ann"), START) is buckets.of(UserId("ann"), START)
-        assert buckets.by_segment[spelling] is buckets.of(UserId("ann"), START)
-        assert len(buckets.by_segment) <= 4
-
-
-def test_who_was_forgotten_is_not_found_by_name_either() -> None:
-    buckets = UserBuckets(Rate(1.0, 1), users_max=2)
-    buckets.named(b"ann", UserId("ann"), START)
-    for number in range(10):
-        buckets.named(b"%d" % number, UserId(str(number)), START + number)
-    assert b"ann" not in buckets.by_segment
+def test_nobody_is_kept_once_all_are_full_again() -> None:
+    buckets = UserBuckets(Rate(1.0, 2))
+    for number in range(1000):
+        take(buckets, str(number % 500), START)
+    assert len(buckets) == 500
+    take(buckets, "late", START + 1)
+    assert len(buckets) == 501
+    take(buckets, "later", START + 2)
+    assert len(buckets) == 1
 
 
 def test_who_has_the_least_is_forgotten_last() -> None:
