@@ -271,10 +271,13 @@ def _read_names(form: _Form, data: bytes, at: int, user: bytes) -> PlainRequest 
     for header, following in form.names:
         end = data.find(b"\r\n", at)
         value = data[at:end]
-        if not data.startswith(following, end) or value.translate(None, _VISIBLE):
+        if not (data.startswith(following, end) and value.isascii()):
+            return None
+        text = value.decode()
+        if not text.isprintable():
             return None
         if header == _KEY:
-            keys = (value.decode(),)
+            keys = (text,)
         elif header == _REQUEST_ID:
             request_id = value.strip(b" ")
         else:

@@ -56,6 +56,9 @@ _BLOCK_MARK: Final = b"\xc1"
 _BLOCK_HEAD_BYTES: Final = len(_BLOCK_MARK) + CHECKSUM_BYTES
 _ACCOUNT: Final = Struct(f">QQ{CHECKSUM_BYTES}s")
 _BLOCK_NUMBER: Final = Struct(">Q")
+_REQUEST_KEY: Final = REQUEST + b"%c%b%b"
+"""The row of a request. In one format: it is made for each keyed credit, and `user_prefix` and the
+rest take half as long again."""
 # What is no UTF-8 is told by an exception of another family.
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _pack = msgspec.msgpack.Encoder().encode
@@ -119,15 +122,14 @@ def block_key(user: UserId, block: int) -> bytes:
 
 
 def request_key(user: UserId, key: IdempotencyKey) -> bytes:
-    return request_keys([(user, key)])[0]
+    encoded = user.encode()
+    return _REQUEST_KEY % (len(encoded), encoded, key.encode())
 
 
 def request_keys(requests: Iterable[tuple[UserId, IdempotencyKey]]) -> list[bytes]:
     """The keys of their rows, in the same order."""
-    # Made by the hundred thousand: one format, written here, takes two thirds of the time that
-    # `user_prefix` and the rest do.
     return [
-        b"\3%c%b%b" % (len(encoded := user.encode()), encoded, key.encode())
+        _REQUEST_KEY % (len(encoded := user.encode()), encoded, key.encode())
         for user, key in requests
     ]
 
