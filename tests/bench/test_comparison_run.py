@@ -189,6 +189,8 @@ def test_broken_off_it_leaves_no_process_and_no_file(
         [*command, "--only", "add", "--folder", str(files), "--report", str(tmp_path / "report")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # A suite that a shell runs in the background ignores SIGINT, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         started = servers_of(bench)
