@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reference: Reference | None = None
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Entries that one shard hands to the log together: at least one."""
 
     shard: ShardId

@@ -42,6 +42,17 @@ def test_a_request_takes_a_token_of_its_key_and_one_of_its_user_or_none(
                 admission.admit(AUTHORIZATION, READ, b"%%6%d" % user)
 
 
+def test_however_a_user_is_spelled_the_bucket_is_the_same() -> None:
+    admission = Admission()
+    admission.adopt(None, Rates(None, Rate(1.0, 3)))
+    admission.now = START
+    for spelling in (b"ann", b"%61nn", b"a%6en"):
+        assert admission.admit(None, READ, spelling) == "ann"
+    for spelling in (b"an%6e", b"ann", b"%61%6E%6e"):
+        with pytest.raises(Throttled):
+            admission.admit(None, READ, spelling)
+
+
 @given(
     st.sampled_from([Rate(0.5, 1), Rate(1.0, 3), Rate(8.0, 20), Rate(256.0, 4)]),
     st.lists(st.tuples(pauses, st.lists(st.integers(0, 4), min_size=1, max_size=30)), max_size=30),

@@ -90,6 +90,13 @@ def test_a_record_of_another_format_version_is_refused(monkeypatch: pytest.Monke
         decode(LogPosition(3), value)
 
 
+@pytest.mark.parametrize("batch", [[1], [1, [], 0]], ids=["too few", "too many"])
+def test_a_batch_of_other_parts_is_refused(batch: list[object]) -> None:
+    value, _ = RecordEncoder().encode(LogPosition(3), NO_DIGEST, [batch])  # type: ignore[list-item]
+    with pytest.raises(CorruptStore, match="position 3"):
+        decode(LogPosition(3), value)
+
+
 def test_a_key_of_another_length_is_no_position() -> None:
     with pytest.raises(CorruptStore, match="no position"):
         position_of(b"short")
