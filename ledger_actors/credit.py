@@ -83,8 +83,10 @@ class Submission:
         self.settled = True
         if self._done is not None:
             self._done.set()
-        if self._on_settled is not None:
-            self._on_settled(self)
+        # A bulk is called back by its parts: kept, it would be a cycle of thousands of objects.
+        on_settled, self._on_settled = self._on_settled, None
+        if on_settled is not None:
+            on_settled(self)
 
     def fail(self, error: LedgerError) -> None:
         """Settles it, with that outcome for every request."""

@@ -1,5 +1,7 @@
 """Credits handed in by the thousand: each stands alone, and each counts once."""
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -65,6 +67,19 @@ async def settled(bulk: Bulk) -> list[Outcome]:
 
 def kinds(outcomes: list[Outcome]) -> list[type]:
     return [type(outcome) for outcome in outcomes]
+
+
+async def test_a_settled_bulk_is_freed_without_the_garbage_collector(world: World) -> None:
+    async with world.ledger() as ledger:
+        gc.disable()
+        try:
+            bulk = ledger.submit_bulk([Credit(ANN, ONE), Credit(BOB, TWO)])
+            await bulk.wait()
+            left = weakref.ref(bulk)
+            del bulk
+            assert left() is None
+        finally:
+            gc.enable()
 
 
 async def test_every_credit_of_a_bulk_counts_and_shares_one_record(world: World) -> None:
