@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ PAGE_SIZE: Final = 10
 """Entries on a page of history."""
 
 Recorded = Mapping[tuple[UserId, IdempotencyKey], Entry]
+"""What the snapshots know of the requests that were looked up."""
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Accounts:
         return UNKNOWN if entry is None else RequestStatus(RequestState.DONE, entry)
 
     def stage(
-        self, submissions: Sequence[Submission], now: Timestamp, *, many: bool = False
+        self, submissions: Sequence[Submission], now: Timestamp, found: Recorded | None = None
     ) -> list[Entry]:
         """Gives every request its outcome, and returns the entries that are to be logged for it.
 
@@ -106,10 +108,11 @@ class Accounts:
         already.
 
         Args:
-            many: looks up together what the snapshots know of all the requests. For a few, one by
-                one is cheaper: most need no look-up.
+            found: what the snapshots know of the keys of all these requests, looked up just now.
+                Without it they are looked up one by one, where memory does not know better.
         """
-        found = self._look_up(submissions) if many else None
+        if found is not None:
+            self._open_all(submissions)
         entries: list[Entry] = []
         for submission in submissions:
             self._stage(submission, now, found, entries)
@@ -179,27 +182,20 @@ class Accounts:
         else:
             duplicates.from_snapshot += 1
 
-    def _look_up(self, submissions: Sequence[Submission]) -> Recorded | None:
-        """Opens the accounts of all these requests, and returns what the snapshots know of their
-        keys; None where one cannot be read: looked up one by one, it shows which."""
-        requests = [request for submission in submissions for request in submission.requests]
+    def _open_all(self, submissions: Sequence[Submission]) -> None:
+        """Opens the accounts of all these requests that are not in memory."""
         active = self._active
-        unseen = {request.user for request in requests if request.user not in active}
-        try:
-            for user, summary in self._snapshots.accounts_many(unseen).items():
-                self._open(user, summary)
-                unseen.discard(user)
+        unseen = {
+            request.user
+            for submission in submissions
+            for request in submission.requests
+            if request.user not in active
+        }
+        # One that cannot be read is left for `_opened`, which shows whose it is.
+        with suppress(CorruptStore):
+            known = self._snapshots.accounts_many(unseen) if unseen else {}
             for user in unseen:
-                self._open(user, NO_ACCOUNT)
-            # Those that memory knows are asked for as well: to leave them out costs more.
-            keyed = [
-                (request.user, request.key)
-                for request in requests
-                if request.key is not None and active[request.user].folded
-            ]
-            return self._snapshots.recorded_many(keyed) if keyed else {}
-        except CorruptStore:
-            return None
+                self._open(user, known.get(user, NO_ACCOUNT))
 
     def _opened(self, user: UserId) -> Account:
         """The user's account in memory, to stage entries in."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from ledger_actors.credit import CreditRequest, Outcome, Submission
-from ledger_actors.identity import ShardId, shard_of
+from ledger_actors.identity import ShardId, shards_of
 
 
 class Bulk:
@@ -23,7 +23,7 @@ class Bulk:
         shards: int,
         on_settled: Callable[["Bulk"], object] | None = None,
     ) -> None:
-        self._route = [shard_of(request.user, shards) for request in requests]
+        self._route = shards_of([request.user for request in requests], shards)
         by_shard: dict[ShardId, list[CreditRequest]] = {shard: [] for shard in self._route}
         for shard, request in zip(self._route, requests, strict=True):
             by_shard[shard].append(request)

@@ -54,11 +54,7 @@ class Inbox:
 
     def holds(self, user: UserId, key: IdempotencyKey) -> bool:
         """Whether a request of that user with that key waits. It looks at all that wait."""
-        return any(
-            request.key == key and request.user == user
-            for submission in self._submissions
-            for request in submission.requests
-        )
+        return holds(self._submissions, user, key)
 
     def take_all(self) -> Sequence[Submission]:
         """Everything that waits."""
@@ -72,3 +68,13 @@ class Inbox:
 
     def statistics(self) -> InboxStatistics:
         return InboxStatistics(self.waiting, self._limit, self._refused)
+
+
+def holds(submissions: Sequence[Submission], user: UserId, key: IdempotencyKey) -> bool:
+    """Whether a request of that user with that key is among those that are not settled."""
+    return any(
+        request.key == key and request.user == user
+        for submission in submissions
+        if not submission.settled
+        for request in submission.requests
+    )

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from ledger_actors.accounts import Accounts, Duplicates
+from ledger_actors.accounts import Accounts, Duplicates, Recorded
 from ledger_actors.credit import Outcome, Replayed, Submission
 from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import (
@@ -18,12 +18,10 @@ from ledger_actors.errors import (
     ShardRestarted,
 )
 from ledger_actors.identity import IdempotencyKey, ShardId, UserId
-from ledger_actors.inbox import Inbox, InboxStatistics
+from ledger_actors.inbox import Inbox, InboxStatistics, holds
 from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestStatus
 
 RESTART_DELAY_S_MAX: Final = 5.0
-LOOKED_UP_TOGETHER_MIN: Final = 32
-"""Requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +36,10 @@ class ShardStatistics:
 class Shard:
     """One inbox, the accounts of its users, and one step after the other.
 
-    A step is `stage`, which takes everything that waits, then the log's append, then `commit` or
-    `abort`. While an append is in flight the next batch gathers in the inbox. `GroupCommit` makes
-    the steps of all shards, so that a commit wakes one task and not one for each shard.
+    A step is `take`, which takes everything that waits, `stage`, then the log's append, then
+    `commit` or `abort`. While an append is in flight the next batch gathers in the inbox.
+    `GroupCommit` makes the steps of all shards, so that a commit wakes one task and not one for
+    each shard.
     """
 
     def __init__(
@@ -107,7 +106,9 @@ class Shard:
         if self._accounts is None:
             raise trio.WouldBlock
         status = self._accounts.request_status(user, key)
-        if status is UNKNOWN and self._inbox.holds(user, key):
+        if status is UNKNOWN and (
+            self._inbox.holds(user, key) or holds(self._in_flight, user, key)
+        ):
             return IN_FLIGHT
         return status
 
@@ -115,17 +116,29 @@ class Shard:
         """Takes nothing more in; what waits is still served."""
         self._inbox.close()
 
-    def stage(self, now: Timestamp) -> Batch | None:
-        """Takes everything that waits, and returns what of it is to be logged, stamped with now.
+    def take(self) -> int:
+        """Begins a step with everything that waits; returns how many requests that are."""
+        assert not self._in_flight, "one step after the other"
+        waiting = self._inbox.waiting
+        self._in_flight = self._inbox.take_all()
+        return waiting
+
+    @property
+    def in_flight(self) -> Sequence[Submission]:
+        """What was taken, and is not answered."""
+        return self._in_flight
+
+    def stage(self, now: Timestamp, found: Recorded | None) -> Batch | None:
+        """Returns what of all that was taken is to be logged, stamped with now.
 
         `commit`, `abort` or `fail` must follow; or nothing, where it returns None: then nothing is
         to be logged, and everything is answered.
+
+        Args:
+            found: as `Accounts.stage` has it.
         """
         assert self._accounts is not None
-        assert not self._in_flight, "one step after the other"
-        many = self._inbox.waiting >= LOOKED_UP_TOGETHER_MIN
-        self._in_flight = self._inbox.take_all()
-        self._entries = self._accounts.stage(self._in_flight, now, many=many)
+        self._entries = self._accounts.stage(self._in_flight, now, found)
         if self._entries:
             return Batch(self._shard, self._entries)
         self._accounts.abort()

@@ -91,7 +91,9 @@ class Ledger:
         before = {user: list(history) for user, history in self.model.histories.items()}
         expected = [self.model.take(request) for request in requests]
         submission = Submission(tuple(requests))
-        entries = self.accounts.stage([submission], Timestamp(0), many=many)
+        keyed = [(request.user, request.key) for request in requests if request.key is not None]
+        found = self.snapshots.recorded_many(keyed) if many else None
+        entries = self.accounts.stage([submission], Timestamp(0), found)
         assert [type(outcome) for outcome in submission.outcomes] == expected
         # What is staged is not to be seen: neither before it is durable, nor if it never is.
         told = self.model

@@ -2,6 +2,7 @@ import pytest
 
 from ledger_actors import idempotency_key, shard_of, user_id
 from ledger_actors.errors import InvalidIdempotencyKey, InvalidUser
+from ledger_actors.identity import shards_of
 
 
 @pytest.mark.parametrize("text", ["a", "ä" * 64, "a/b", "\0", "x" * 128])
@@ -30,3 +31,4 @@ def test_the_shard_of_a_user_never_changes() -> None:
     # Stores in the field were written with these: another answer loses their users.
     users = ["gopal", "unknown", "a/b", "ünïcode"]
     assert [shard_of(user_id(user), 64) for user in users] == [16, 7, 28, 42]
+    assert shards_of(map(user_id, users), 64) == [16, 7, 28, 42]

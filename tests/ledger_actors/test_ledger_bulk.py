@@ -249,3 +249,42 @@ async def test_a_shard_that_raises_fails_its_part_and_comes_back(
         monkeypatch.undo()
         assert (await ledger.credit(ANN, ONE, KEY)).replayed
         assert await ledger.balance(ANN) == 1
+
+
+async def test_shards_whose_keys_cannot_be_looked_up_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(requests: object) -> object:
+        raise ValueError
+
+    monkeypatch.setattr("ledger_actors.group_commit.LOOKED_UP_TOGETHER_MIN", 2)
+    async with world.ledger() as ledger:
+        credits_ = [Credit(ANN, ONE, KEY), Credit(BOB, TWO, KEY)]
+        with monkeypatch.context() as patch:
+            patch.setattr(world.snapshots, "recorded_many", broken)
+            outcomes = await settled(ledger.submit_bulk(credits_))
+            assert kinds(outcomes) == [ShardRestarted, ShardRestarted]
+        assert kinds(await settled(ledger.submit_bulk(credits_))) == [Entry, Entry]
+        assert await ledger.balance(BOB) == 2
+
+
+async def test_what_comes_while_a_step_is_staged_waits_for_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger_actors.group_commit.LOOKED_UP_TOGETHER_MIN", 2)
+    late: list[Bulk] = []
+    async with world.ledger() as ledger:
+        for user in (ANN, BOB):
+            await ledger.credit(user, ONE, KEY)
+        await world.snapshots.fold()
+        await ledger.adopt_snapshot()
+        # Ann's shard has nothing to log, so it answers before Bob's is staged.
+        ann = ledger.submit_bulk(
+            [Credit(ANN, ONE, KEY)],
+            lambda _: late.append(ledger.submit_bulk([Credit(BOB, ONE, KEY)])),
+        )
+        bob = ledger.submit_bulk([Credit(BOB, TWO, IdempotencyKey("another"))])
+        assert kinds(await settled(ann)) == [Replayed]
+        assert kinds(await settled(bob)) == [Entry]
+        assert kinds(await settled(late[0])) == [Replayed]
+        assert await ledger.balance(BOB) == 3
