@@ -158,12 +158,6 @@ class FastLane:
             len(self._connections), self._accepted, self._handed_over, self.buffered_bytes
         )
 
-    def answer_time(self) -> float:
-        """The time of an answer: that of the step, or of the commit whose first answer this is."""
-        if not self._stepping and not self._dirty:
-            self._read_clock()
-        return self.now
-
     def note_dirty(self, connection: LaneConnection) -> None:
         """The connection has answers to send."""
         self._dirty.append(connection)
@@ -215,6 +209,7 @@ class FastLane:
         self._stepping = False
         if self._counts is not None:
             self._measure()
+            self._measure_settled()
         self._flush()
 
     def _measure(self) -> None:
@@ -223,7 +218,13 @@ class FastLane:
         self._read_clock()
         for counts in (self.balances, self.histories, self.healthz, self.readyz):
             if counts is not None:
-                counts.measure(self.now - begun)
+                counts.measure(begun, self.now)
+
+    def _measure_settled(self) -> None:
+        """What a commit settled waited for all else that it settled."""
+        for counts in (self.adds, self.bulks):
+            if counts is not None:
+                counts.measure(self.now, self.now)
 
     def _serve_ready(self, ready: Sequence[tuple[int, int]]) -> None:
         connections = self._connections
@@ -243,6 +244,8 @@ class FastLane:
         while True:
             await self._answered.park()
             self._read_clock()
+            if self._counts is not None:
+                self._measure_settled()
             self._flush()
 
     def _flush(self) -> None:

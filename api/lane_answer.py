@@ -37,11 +37,10 @@ class Slot:
         self.answer = connection.encode(answer, self._request_id)
         counts = self._counts
         if counts is not None:
-            seconds = connection.lane.answer_time() - self._begun
             if answer.status == OK:
-                counts.ok.observe(seconds)
+                counts.begun.append(self._begun)
             else:
-                counts.answered(answer.status, seconds)
+                counts.note(answer.status, self._begun)
         if self._trace is not None:
             self._trace.settled(connection.lane.handlers.step)
             self._trace.end(answer.status)

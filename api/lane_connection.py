@@ -318,7 +318,7 @@ class LaneConnection:
             if answer.status == OK:
                 counts.noted += 1
             else:
-                counts.note(answer.status)
+                counts.note(answer.status, lane.now)
         if trace is not None:
             trace.end(answer.status)
         self._answer(answer, request_id)

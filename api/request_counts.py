@@ -4,6 +4,7 @@ The fast lane answers a read in 20 microseconds. A client library's histogram wo
 that for each; these take a hundredth, and `api.request_metrics` reads them out when it is asked.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -27,50 +28,63 @@ class RequestStatistics(NamedTuple):
 class RouteCounts:
     """The requests for one route on one server.
 
-    What is answered at once is noted, and measured together with all else of its step.
+    The fast lane notes what it answers, and measures it together with all else of the same step or
+    commit.
 
     Attributes:
-        ok: those with status 200. Whoever knows the status may observe here, a call less.
-        noted: as many with status 200 as `note` was told of. Whoever knows may count here.
+        noted: how many were answered with status 200 in this step. Whoever knows may count here.
+        begun: when those began that were answered with status 200 by a commit, in seconds of some
+            clock. Whoever knows may add here.
     """
 
-    __slots__ = ("_noted_others", "_others", "noted", "ok")
+    __slots__ = ("_begun_others", "_ok", "_others", "begun", "noted")
 
     def __init__(self) -> None:
-        self.ok = Histogram(REQUEST_SECONDS)
+        self._ok = Histogram(REQUEST_SECONDS)
         self._others: dict[int, Histogram] = {}
         self.noted = 0
-        self._noted_others: list[int] = []
+        self.begun: list[float] = []
+        self._begun_others: list[tuple[int, float]] = []
 
     def answered(self, status: int, seconds: float) -> None:
         """Counts a request that took so long."""
+        self._of(status).observe(seconds)
+
+    def note(self, status: int, begun: float) -> None:
+        """Counts a request with that status, of which `measure` will tell how long it took."""
         if status == OK:
-            self.ok.observe(seconds)
-            return
+            self.begun.append(begun)
+        else:
+            self._begun_others.append((status, begun))
+
+    def measure(self, step_begun: float, now: float) -> None:
+        """All that was noted is answered now.
+
+        Args:
+            step_begun: when those began that are only counted.
+        """
+        if self.noted:
+            self._ok.observe(now - step_begun, self.noted)
+            self.noted = 0
+        if self.begun:
+            for begun, times in Counter(self.begun).items():
+                self._ok.observe(now - begun, times)
+            self.begun.clear()
+        if self._begun_others:
+            for status, begun in self._begun_others:
+                self.answered(status, now - begun)
+            self._begun_others.clear()
+
+    def _of(self, status: int) -> Histogram:
+        if status == OK:
+            return self._ok
         histogram = self._others.get(status)
         if histogram is None:
             histogram = self._others[status] = Histogram(REQUEST_SECONDS)
-        histogram.observe(seconds)
-
-    def note(self, status: int) -> None:
-        """Counts a request, of which `measure` will say how long it took."""
-        if status == OK:
-            self.noted += 1
-        else:
-            self._noted_others.append(status)
-
-    def measure(self, seconds: float) -> None:
-        """All that was noted took so long."""
-        if self.noted:
-            self.ok.observe(seconds, self.noted)
-            self.noted = 0
-        if self._noted_others:
-            others, self._noted_others = self._noted_others, []
-            for status in others:
-                self.answered(status, seconds)
+        return histogram
 
     def statistics(self, route: str) -> Iterator[RequestStatistics]:
-        yield RequestStatistics(route, OK, self.ok.statistics())
+        yield RequestStatistics(route, OK, self._ok.statistics())
         for status, histogram in sorted(self._others.items()):
             yield RequestStatistics(route, status, histogram.statistics())
 
