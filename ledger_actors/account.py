@@ -1,6 +1,9 @@
 """One user's account, as its shard holds it while some of its entries are in no snapshot."""
 
 from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
 
 from ledger_actors.entry import Entry, Timestamp, out_of_order
 from ledger_actors.errors import BalanceLimitReached, CorruptStore
@@ -9,33 +12,33 @@ from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
 
 
-class Account:
-    """Balance, count and the newest entries of one user.
+class Account(msgspec.Struct, eq=False, gc=False):
+    """Balance, count and the newest entries of one user. `opened` makes one.
 
     An entry is staged first, which no reader sees, and applied once it is durable. The entries
     that no snapshot has are the tail; the older ones are in the snapshot store.
 
+    Hundreds of thousands are in memory at once. The garbage collector looks at none, nor at a
+    dictionary of entries: where it did, callers waited for a quarter of a second.
+
     Attributes:
+        count: how many entries the history has.
         balance: None as long as nobody has asked for it: a replay reads the log alone, and what is
             folded is looked up (`load`) when it is needed.
-        count: how many entries the history has.
         folded: the snapshot store may know idempotency keys of the user.
-        keys: the entries of the tail that have an idempotency key.
-        tail: the entries in no snapshot. At its end, past `count`, are the staged ones.
+        tail: the entries in no snapshot, in order, each under its idempotency key, or under its
+            number where it has none. At the end, past `count`, are the staged ones.
+        newest: `count` with what is staged.
+        total: `balance` with what is staged.
     """
 
-    __slots__ = ("_newest", "_total", "balance", "count", "folded", "keys", "tail", "user")
-
-    def __init__(self, user: UserId, count: int, balance: Micros | None) -> None:
-        self.user = user
-        self.balance = balance
-        self.count = count
-        self.folded = count > 0
-        self.tail: list[Entry] = []
-        self.keys: dict[IdempotencyKey, Entry] = {}
-        # With what is staged: the number of the newest entry, and the balance.
-        self._newest = count
-        self._total = balance
+    user: UserId
+    count: int
+    balance: Micros | None
+    folded: bool
+    tail: dict[IdempotencyKey | int, Entry]
+    newest: int
+    total: Micros | None
 
     @property
     def idle(self) -> bool:
@@ -45,7 +48,7 @@ class Account:
     @property
     def staged(self) -> int:
         """How many entries are on their way to the log."""
-        return self._newest - self.count
+        return self.newest - self.count
 
     def stage(
         self,
@@ -59,33 +62,28 @@ class Account:
         Raises:
             BalanceLimitReached: the balance would pass `MICROS_MAX`; nothing is staged.
         """
-        assert self._total is not None
-        total = self._total + amount
+        assert self.total is not None
+        total = self.total + amount
         if total > MICROS_MAX:
             raise BalanceLimitReached
-        number = self._newest + 1
+        number = self.newest + 1
         entry = Entry(self.user, number, amount, timestamp, key, reference)
-        self.tail.append(entry)
-        if key is not None:
-            self.keys[key] = entry
-        self._newest = number
-        self._total = Micros(total)
+        self.tail[number if key is None else key] = entry
+        self.newest = number
+        self.total = Micros(total)
         return entry
 
     def unstage(self) -> None:
         """Forgets what is staged: the log refused it."""
-        kept = len(self.tail) - self.staged
-        for entry in self.tail[kept:]:
-            if entry.key is not None:
-                del self.keys[entry.key]
-        del self.tail[kept:]
-        self._newest = self.count
-        self._total = self.balance
+        for _ in range(self.staged):
+            self.tail.popitem()
+        self.newest = self.count
+        self.total = self.balance
 
     def apply_staged(self) -> None:
         """Takes in what is staged: it is durable."""
-        self.count = self._newest
-        self.balance = self._total
+        self.count = self.newest
+        self.balance = self.total
 
     def apply(self, entry: Entry) -> None:
         """Takes in an entry that the log has.
@@ -96,12 +94,14 @@ class Account:
         if entry.number != self.count + 1:
             raise out_of_order(entry, self.count)
         assert not self.staged
-        self.count = self._newest = entry.number
+        self.count = self.newest = entry.number
         if self.balance is not None:
-            self.balance = self._total = Micros(self.balance + entry.amount)
-        self.tail.append(entry)
-        if entry.key is not None:
-            self.keys[entry.key] = entry
+            self.balance = self.total = Micros(self.balance + entry.amount)
+        # A log in which a key has counted twice shows both: every entry has a place of its own.
+        name: IdempotencyKey | int | None = entry.key
+        if name is None or name in self.tail:
+            name = entry.number
+        self.tail[name] = entry
 
     def load(self, summary: AccountSummary) -> Micros:
         """The balance, from what the snapshot has and what follows it here.
@@ -109,7 +109,7 @@ class Account:
         Raises:
             CorruptStore: they do not follow each other.
         """
-        following = self.tail_between(summary.entries + 1, self.count)
+        following = self.newest_first(summary.entries + 1, self.count)
         if summary.entries + len(following) != self.count:
             raise CorruptStore(
                 f"the snapshot has {summary.entries} entries of user {self.user!r}, the log has "
@@ -117,7 +117,7 @@ class Account:
             )
         assert not self.staged
         self.balance = Micros(summary.balance + sum(entry.amount for entry in following))
-        self._total = self.balance
+        self.total = self.balance
         return self.balance
 
     def forget(self, through: int) -> None:
@@ -125,19 +125,20 @@ class Account:
         if not self.tail:
             return
         self.folded = True
-        folded = through - self.tail[0].number + 1
-        if folded == len(self.tail):
+        left = self.newest - through
+        if not left:
             self.tail.clear()
-            self.keys.clear()
             return
-        for entry in self.tail[:folded]:
-            if entry.key is not None:
-                del self.keys[entry.key]
-        del self.tail[:folded]
+        for name in [*islice(self.tail, len(self.tail) - left)]:
+            del self.tail[name]
 
-    def tail_between(self, first: int, last: int) -> Sequence[Entry]:
-        """The entries of the tail with these numbers, both included."""
-        if not self.tail:
-            return ()
-        start = self.tail[0].number
-        return self.tail[max(first - start, 0) : max(last - start + 1, 0)]
+    def newest_first(self, first: int, last: int) -> Sequence[Entry]:
+        """The entries of the tail with these numbers, both included, descending."""
+        newest = self.newest
+        entries = reversed(self.tail.values())
+        return [*islice(entries, newest - last, max(newest - first + 1, 0))]
+
+
+def opened(user: UserId, count: int, balance: Micros | None) -> Account:
+    """An account of so many entries, all of which a snapshot has."""
+    return Account(user, count, balance, count > 0, {}, count, balance)

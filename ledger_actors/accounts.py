@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from ledger_actors.account import Account
+from ledger_actors.account import Account, opened
 from ledger_actors.credit import CreditRequest, Outcome, Replayed, Submission
 from ledger_actors.entry import Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore, IdempotencyKeyReused, Refused
@@ -84,15 +84,15 @@ class Accounts:
             return ()
         first = max(last - PAGE_SIZE + 1, 1)
         account = self._active.get(user)
-        tail = account.tail_between(first, last) if account is not None else ()
+        tail = account.newest_first(first, last) if account is not None else ()
         folded = last - len(tail)
         older = self._snapshots.entries(user, first, folded) if first <= folded else ()
-        return [*reversed(tail), *reversed(older)]
+        return [*tail, *reversed(older)]
 
     def request_status(self, user: UserId, key: IdempotencyKey) -> RequestStatus:
         """What has become of the user's request with that key, as far as it was staged."""
         account = self._active.get(user)
-        entry = None if account is None else account.keys.get(key)
+        entry = None if account is None else account.tail.get(key)
         if account is not None and entry is not None and entry.number > account.count:
             return IN_FLIGHT
         if entry is None and (account is None or account.folded):
@@ -148,7 +148,7 @@ class Accounts:
                     account = self._opened(request.user)
                 key = request.key
                 if key is not None:
-                    recorded = account.keys.get(key)
+                    recorded = account.tail.get(key)
                     if recorded is None and account.folded:
                         if found is None:
                             recorded = self._snapshots.recorded(request.user, key)
@@ -177,7 +177,7 @@ class Accounts:
             duplicates.key_reused += 1
         elif recorded.number > account.count:
             duplicates.in_flight += 1
-        elif recorded.key in account.keys:
+        elif recorded.key in account.tail:
             duplicates.from_memory += 1
         else:
             duplicates.from_snapshot += 1
@@ -207,7 +207,7 @@ class Accounts:
         return account
 
     def _open(self, user: UserId, summary: AccountSummary) -> Account:
-        account = self._active[user] = Account(user, summary.entries, summary.balance)
+        account = self._active[user] = opened(user, summary.entries, summary.balance)
         self._opened_now.append(account)
         return account
 
@@ -228,7 +228,7 @@ class Accounts:
         for entry in entries:
             account = active.get(entry.user)
             if account is None:
-                account = active[entry.user] = Account(entry.user, entry.number - 1, None)
+                account = active[entry.user] = opened(entry.user, entry.number - 1, None)
             account.apply(entry)
         self._keep(position, entries)
 

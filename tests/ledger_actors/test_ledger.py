@@ -18,7 +18,7 @@ from ledger_actors import (
     open_ledger,
 )
 from ledger_actors.accounts import Duplicates
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Timestamp
 from ledger_actors.errors import (
     BalanceLimitReached,
     CorruptStore,
@@ -32,7 +32,7 @@ from ledger_actors.errors import (
     ShuttingDown,
 )
 from ledger_actors.group_commit import CommitStep
-from ledger_actors.identity import IdempotencyKey, ShardId, UserId
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId, shard_of
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots, disk_full
@@ -425,6 +425,17 @@ async def test_a_failed_log_ends_the_ledger_and_answers_nobody_with_success(worl
                 outcomes = [await outcome_of(credit.outcome) for credit in credits_]
             await trio.sleep_forever()
     assert [type(outcome) for outcome in outcomes] == [LogFailed, LogFailed]
+
+
+async def test_a_log_in_which_a_key_has_counted_twice_is_shown_as_it_is(world: World) -> None:
+    entries = [
+        Entry(ANN, number, amount, Timestamp(0), KEY) for number, amount in [(1, ONE), (2, TWO)]
+    ]
+    await world.log.append([Batch(shard_of(ANN, SHARDS), entries)])
+    async with world.ledger() as ledger:
+        assert await ledger.balance(ANN) == ONE + TWO
+        assert list(await ledger.history(ANN, 1)) == entries[::-1]
+        assert (await ledger.credit(ANN, ONE, KEY)).replayed
 
 
 async def test_a_ledger_that_is_still_recovering_says_so(world: World) -> None:

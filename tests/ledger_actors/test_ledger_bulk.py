@@ -82,6 +82,21 @@ async def test_a_settled_bulk_is_freed_without_the_garbage_collector(world: Worl
             gc.enable()
 
 
+async def test_what_is_kept_of_credits_is_nothing_for_the_garbage_collector(world: World) -> None:
+    async with world.ledger() as ledger:
+        credits_ = [
+            Credit(UserId(f"user {n % 1000}"), ONE, IdempotencyKey(str(n)) if n % 2 else None)
+            for n in range(10_000)
+        ]
+        await settled(ledger.submit_bulk(credits_[:1]))
+        gc.collect()
+        before = len(gc.get_objects())
+        await settled(ledger.submit_bulk(credits_))
+        assert ledger.unfolded_entries == 10_001
+        gc.collect()
+        assert len(gc.get_objects()) < before + 100
+
+
 async def test_every_credit_of_a_bulk_counts_and_shares_one_record(world: World) -> None:
     credits_ = [Credit(UserId(f"user-{n % 50}"), Micros(n + 1)) for n in range(1000)]
     async with world.ledger() as ledger:

@@ -76,7 +76,7 @@ MUTANTS = [
         (
             ACCOUNTS,
             "is None else account.balance",
-            "is None else account._total",
+            "is None else account.total",
         ),
     ),
     mutant(
@@ -95,9 +95,7 @@ MUTANTS = [
         "remember the keys of the refused",
         (
             ACCOUNT,
-            "        for entry in self.tail[kept:]:\n"
-            "            if entry.key is not None:\n"
-            "                del self.keys[entry.key]\n",
+            "        for _ in range(self.staged):\n            self.tail.popitem()\n",
             "",
         ),
     ),
@@ -105,8 +103,8 @@ MUTANTS = [
         "remember the amounts of the refused",
         (
             ACCOUNT,
-            "        self._newest = self.count\n        self._total = self.balance\n",
-            "        self._newest = self.count\n",
+            "        self.newest = self.count\n        self.total = self.balance\n",
+            "        self.newest = self.count\n",
         ),
     ),
     mutant(
@@ -162,24 +160,7 @@ MUTANTS = [
     ),
     mutant(
         "miss a retry while the first is in flight",
-        (
-            ACCOUNT,
-            "        self.tail.append(entry)\n"
-            "        if key is not None:\n"
-            "            self.keys[key] = entry\n"
-            "        self._newest",
-            "        self.tail.append(entry)\n        self._newest",
-        ),
-        (
-            ACCOUNT,
-            "                del self.keys[entry.key]\n        del self.tail[kept:]",
-            "                self.keys.pop(entry.key, None)\n        del self.tail[kept:]",
-        ),
-        (
-            ACCOUNT,
-            "                del self.keys[entry.key]\n        del self.tail[:folded]",
-            "                self.keys.pop(entry.key, None)\n        del self.tail[:folded]",
-        ),
+        (ACCOUNT, "self.tail[number if key is None else key] = entry", "self.tail[number] = entry"),
     ),
     mutant(
         "take another amount for a retry",
@@ -199,7 +180,7 @@ MUTANTS = [
     ),
     mutant(
         "give two entries one number",
-        (ACCOUNT, "number = self._newest + 1", "number = self.count + 1"),
+        (ACCOUNT, "number = self.newest + 1", "number = self.count + 1"),
     ),
     mutant(
         "lose what waits behind a full batch",
@@ -251,8 +232,8 @@ MUTANTS = [
             "        if entry.number != self.count + 1:\n"
             "            raise out_of_order(entry, self.count)\n"
             "        assert not self.staged\n"
-            "        self.count = self._newest = entry.number\n",
-            "        self.count = self._newest = self.count + 1\n",
+            "        self.count = self.newest = entry.number\n",
+            "        self.count = self.newest = self.count + 1\n",
         ),
     ),
     mutant(
