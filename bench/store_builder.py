@@ -25,6 +25,7 @@ from persistence.log_store import LogStore
 
 ENTRIES_PER_RECORD: Final = 8_192
 RECORDS_PER_FOLD: Final = 64
+FOLDS_PER_PROCESS: Final = 3
 START: Final = 1_700_000_000_000_000
 """Microseconds since 1970: when the first entry of a built store is said to have been made."""
 
@@ -74,22 +75,29 @@ class StoreBuilder:
         Raises:
             BuildFailedError: the snapshotter could not.
         """
+        position = LogPosition(0)
+        while position < self._log.last:
+            position = self._folded()
+        self._log.cut(position)
+        while self._log.cut_pending:
+            self._log.tidy()
+
+    def _folded(self) -> LogPosition:
+        """The position that some folds more have reached."""
         answered = subprocess.run(
             [
                 sys.executable,
                 *("-m", "persistence.snapshotter"),
                 *(str(self.directory.log), str(self.directory.snapshot)),
             ],
-            input=b"fold\n",
+            input=b"fold 1\n" * FOLDS_PER_PROCESS,
             stdout=subprocess.PIPE,
             check=False,
         )
-        answer = json.loads(answered.stdout or "{}")
+        answer = json.loads((answered.stdout.splitlines() or [b"{}"])[-1])
         if "position" not in answer:
             raise BuildFailedError(f"the store could not be folded: {answer.get('error')}")
-        self._log.cut(LogPosition(answer["position"]))
-        while self._log.cut_pending:
-            self._log.tidy()
+        return LogPosition(answer["position"])
 
     def close(self) -> None:
         self._log.close()

@@ -232,8 +232,8 @@ class Accounts:
             account.apply(entry)
         self._keep(position, entries)
 
-    def forget_folded(self, entries_max: int) -> bool:
-        """Lets go of about that many entries that the snapshot view has; False when none is left.
+    def forget_folded(self, entries_max: int) -> int:
+        """Lets go of about that many entries that the snapshot view has; returns how many it were.
 
         It works in steps, so that forgetting many does not hold up the callers.
         """
@@ -252,7 +252,7 @@ class Accounts:
             account.forget(number)
             if account.idle:
                 del self._active[user]
-        return forgotten > 0
+        return forgotten
 
     def _keep(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         self._unfolded.extend(entries)

@@ -12,6 +12,7 @@ from ledger_actors.bulk import Bulk
 from ledger_actors.credit import Credit, Credited, CreditRequest, Submission
 from ledger_actors.entry import Entry, LogPosition
 from ledger_actors.errors import Overloaded, Recovering, ShuttingDown, Unavailable
+from ledger_actors.forgetting import ForgettingPace
 from ledger_actors.group_commit import CommitStep, GroupCommit
 from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId, shard_of
 from ledger_actors.money import Micros
@@ -21,12 +22,7 @@ from ledger_actors.recovery import Recovered, rebuild, recover
 from ledger_actors.request_status import RequestStatus
 from ledger_actors.shard import Shard, ShardStatistics
 
-ENTRIES_PER_FORGETTING_STEP: Final = 200
-REST_PER_FORGETTING: Final = 4
-"""For how many times as long as a step took nothing is forgotten: it holds up all callers."""
 BEHIND: Final = "snapshots are far behind the log; try again in a moment"
-FAR_BEHIND_SHARE: Final = 0.5
-"""Of the entries that memory may hold."""
 STALLED: Final = "the disk takes too long; nothing was recorded, try again in a moment"
 
 
@@ -212,9 +208,9 @@ class Ledger:
         return sum(shard.accounts.unfolded for shard in self._shards if shard.accounts is not None)
 
     @property
-    def far_behind(self) -> bool:
-        """So many entries are in no snapshot that it is time to make room, whoever waits."""
-        return self.unfolded_entries >= FAR_BEHIND_SHARE * self._limits.unfolded_entries
+    def backlog(self) -> float:
+        """How full memory is of entries that no snapshot has; at 1, credits are refused."""
+        return self.unfolded_entries / self._limits.unfolded_entries
 
     @property
     def step(self) -> CommitStep | None:
@@ -234,13 +230,13 @@ class Ledger:
     async def adopt_snapshot(self) -> LogPosition:
         """Moves on to the newest snapshot, lets go of what it covers, returns its position."""
         position = self._snapshots.refresh()
+        pace = ForgettingPace()
         for shard in self._shards:
-            began_s = trio.current_time()
-            while shard.accounts is not None and shard.accounts.forget_folded(
-                ENTRIES_PER_FORGETTING_STEP
-            ):
-                await trio.sleep(REST_PER_FORGETTING * (trio.current_time() - began_s))
-                began_s = trio.current_time()
+            while shard.accounts is not None:
+                forgotten = shard.accounts.forget_folded(pace.entries)
+                if not forgotten:
+                    break
+                await pace.rest(forgotten)
         self.notice_backlog()
         return position
 

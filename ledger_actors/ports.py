@@ -101,11 +101,12 @@ class SnapshotStore(Protocol):
 
 
 class Snapshotter(Protocol):
-    async def fold(self, *, urgent: bool = False) -> LogPosition:
-        """Folds the log into the snapshot store, and returns the position that it reached.
+    async def fold(self, *, share: float = 1.0) -> LogPosition:
+        """Folds the log, or as much of it as is done in a while, into the snapshot store, and
+        returns the position that it reached.
 
         Args:
-            urgent: it matters more that it is soon done than that callers do not feel it.
+            share: of a processor that it takes though callers want it; with 1, all that it gets.
 
         Raises:
             SnapshotFailed: it could not; the store is as it was.

@@ -12,7 +12,13 @@ from ledger_actors.ledger import Ledger
 from ledger_actors.ports import Snapshotter, WriteAheadLog
 
 POLL_INTERVAL_S: Final = 0.1
+FAR_BEHIND: Final = 0.5
 RETRY_DELAY_S: Final = 1.0
+SHARE_MIN: Final = 0.1
+SHARE_WHEN_FULL: Final = 0.5
+"""Of a processor that a fold takes though callers want it: the more, the fuller memory is of what
+is not folded. So under a load that does not end, memory fills up to where as much is folded as
+comes in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,16 @@ async def keep_snapshots(
             await trio.sleep(POLL_INTERVAL_S)
             unfolded = ledger.unfolded_entries
             overdue = trio.current_time() - last >= policy.interval_s
-            due = unfolded >= policy.entries or ledger.far_behind or (overdue and unfolded > 0)
+            due = (
+                unfolded >= policy.entries
+                or ledger.backlog >= FAR_BEHIND
+                or (overdue and unfolded > 0)
+            )
             if not due:
                 continue
             started = trio.current_time()
             try:
-                await snapshotter.fold(urgent=ledger.far_behind)
+                await snapshotter.fold(share=max(SHARE_MIN, SHARE_WHEN_FULL * ledger.backlog))
             except SnapshotFailed as error:
                 on_failed(error)
                 await trio.sleep(RETRY_DELAY_S)

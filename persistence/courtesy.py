@@ -8,10 +8,6 @@ millisecond is not felt. But it must not starve either: what is not folded stays
 import os
 import time
 from collections.abc import Callable
-from typing import Final
-
-SHARE_MIN: Final = 0.1
-"""Of the processor; who has less of it since the fold began does not yield."""
 
 
 class Courtesy:
@@ -32,17 +28,19 @@ class Courtesy:
         self._give_way = give_way
         self._clock = clock
         self._used = used
-        self.begin(urgent=False)
+        self.begin(share=0)
 
-    def begin(self, *, urgent: bool) -> None:
-        """A fold begins; an urgent one yields to nobody."""
-        self._urgent = urgent
+    def begin(self, *, share: float) -> None:
+        """A fold begins.
+
+        Args:
+            share: of the processor; as long as it has had less of it, it does not yield.
+        """
+        self._share = share
         self._began_s = self._clock()
         self._used_before_s = self._used()
 
     def __call__(self) -> None:
-        if self._urgent:
-            return
         used_s = self._used() - self._used_before_s
-        if used_s >= SHARE_MIN * (self._clock() - self._began_s):
+        if used_s >= self._share * (self._clock() - self._began_s):
             self._give_way()

@@ -1,9 +1,10 @@
 """The snapshotter: a process that folds the log into the snapshot store.
 
 Run by the server as `python -m persistence.snapshotter LOG SNAPSHOT`. It shares no interpreter
-lock with the server, and lets others go first. For each line on its standard input, `fold` or
-`fold urgently`, it folds up to the end of the log, and answers with one JSON line:
-`{"position": 12}` or `{"error": "…"}`.
+lock with the server, and lets others go first. For each line on its standard input, `fold SHARE`,
+it folds up to the end of the log, or so much as is done in a while, and answers with one JSON line:
+`{"position": 12}` or `{"error": "…"}`. SHARE is that of the processor which it takes though others
+want it.
 """
 
 import gc
@@ -28,20 +29,23 @@ from persistence.log_reader import last_position, read_some
 from persistence.snapshot_store import SnapshotWriter
 
 ENTRIES_PER_TRANSACTION: Final = 100_000
-NICENESS: Final = 7
-"""On a core that is never idle: a sixth of it, where the fold is urgent."""
-URGENTLY: Final = "fold urgently"
+ENTRIES_PER_FOLD: Final = 200_000
+"""And what one transaction holds: then it is time to ask how much of the processor is due."""
+NICENESS: Final = 3
+"""On a core that is never idle: a third of it at most."""
 
 
 def fold_all(
     log: lmdb.Environment,
     snapshots: SnapshotWriter,
     give_way: Callable[[], object] = lambda: None,
+    entries_max: int = sys.maxsize,
 ) -> Iterator[LogPosition]:
     """Folds up to what is the end of the log now, and yields the position after each transaction.
 
     Args:
         give_way: called after each record that is read.
+        entries_max: after so many, the transaction is the last.
 
     Raises:
         DiskFull: there is no room; the store is as the last transaction left it.
@@ -50,6 +54,7 @@ def fold_all(
     with begin_reading(log) as transaction:
         end = last_position(transaction)
     head = snapshots.head()
+    before = head.entries
     while True:
         with begin_reading(log) as transaction:
             records = deque(
@@ -66,7 +71,7 @@ def fold_all(
             yield last.record.position
         release(entries, give_way)
         head = snapshots.head()
-        if head.position >= end:
+        if head.position >= end or head.entries - before >= entries_max:
             return
 
 
@@ -77,9 +82,9 @@ def serve(log_path: Path, snapshot_path: Path) -> None:
     courtesy = Courtesy()
     snapshots = SnapshotWriter(snapshot_path, give_way=courtesy)
     for line in sys.stdin:
-        courtesy.begin(urgent=line.rstrip() == URGENTLY)
+        courtesy.begin(share=float(line.split()[1]))
         try:
-            for _ in fold_all(log, snapshots, courtesy):
+            for _ in fold_all(log, snapshots, courtesy, ENTRIES_PER_FOLD):
                 if os.getppid() != server:
                     return
             answer: dict[str, object] = {"position": snapshots.head().position}

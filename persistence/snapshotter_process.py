@@ -47,21 +47,21 @@ class SnapshotterProcess:
     def statistics(self) -> SnapshotterStatistics:
         return SnapshotterStatistics(self._folds.statistics(), self._failures, self._starts)
 
-    async def fold(self, *, urgent: bool = False) -> LogPosition:
+    async def fold(self, *, share: float = 1.0) -> LogPosition:
         started = trio.current_time()
         try:
-            position = await self._fold(urgent)
+            position = await self._fold(share)
         except SnapshotFailed:
             self._failures += 1
             raise
         self._folds.observe(trio.current_time() - started)
         return position
 
-    async def _fold(self, urgent: bool) -> LogPosition:
+    async def _fold(self, share: float) -> LogPosition:
         process = await self.started()
         assert process.stdin is not None
         try:
-            await process.stdin.send_all(b"fold urgently\n" if urgent else b"fold\n")
+            await process.stdin.send_all(f"fold {share:.3f}\n".encode())
             answer = json.loads(await self._line(process))
         except (trio.BrokenResourceError, ValueError):
             with trio.move_on_after(STOP_TIMEOUT_S):

@@ -13,7 +13,13 @@ from ledger_actors.errors import LogCut, SnapshotFailed
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.ledger import Limits
 from ledger_actors.money import Micros
-from ledger_actors.snapshotting import SnapshotPolicy, SnapshotTaken, keep_snapshots
+from ledger_actors.snapshotting import (
+    SHARE_MIN,
+    SHARE_WHEN_FULL,
+    SnapshotPolicy,
+    SnapshotTaken,
+    keep_snapshots,
+)
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 ANN = UserId("ann")
@@ -95,32 +101,32 @@ async def test_the_log_is_cut_behind_a_snapshot_and_everything_can_still_be_read
         assert (await ledger.credit(ANN, ONE, key)).replayed
 
 
-async def test_folding_is_urgent_when_memory_is_half_full_of_what_no_snapshot_has(
+async def test_folding_takes_the_more_of_the_processor_the_fuller_memory_is(
     world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    asked: list[bool] = []
+    asked: list[float] = []
     fold = world.snapshots.fold
 
-    async def watched(*, urgent: bool) -> LogPosition:
-        asked.append(urgent)
-        return await fold(urgent=urgent)
+    async def watched(*, share: float) -> LogPosition:
+        asked.append(share)
+        return await fold(share=share)
 
     monkeypatch.setattr(world.snapshots, "fold", watched)
-    limits = Limits(unfolded_entries=4)
+    limits = Limits(unfolded_entries=10)
     async with world.ledger(SnapshotPolicy(entries=1000, interval_s=100), limits) as ledger:
         await ledger.credit(ANN, ONE)
         await trio.sleep(101)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ledger.credit, ANN, ONE)
-            nursery.start_soon(ledger.credit, ANN, ONE)
+            for _ in range(6):
+                nursery.start_soon(ledger.credit, ANN, ONE)
         await trio.sleep(1)
-    assert asked == [False, True]
+    assert asked == [SHARE_MIN, SHARE_WHEN_FULL * 6 / 10]
 
 
 async def test_a_failed_snapshot_is_tried_again_and_nothing_is_let_go_of_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def fail(*, urgent: bool) -> LogPosition:
+    async def fail(*, share: float) -> LogPosition:
         raise SnapshotFailed("no room")
 
     async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000)) as ledger:

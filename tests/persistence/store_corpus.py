@@ -127,7 +127,7 @@ def unpack(format_version: int, kind: str, data_dir: Path) -> dict[str, Any]:
 def _fold(log: Path, snapshot: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "persistence.snapshotter", str(log), str(snapshot)],
-        input=b"fold\n",
+        input=b"fold 1\n",
         stdout=subprocess.DEVNULL,
         check=True,
     )

@@ -1,4 +1,6 @@
-from persistence.courtesy import SHARE_MIN, Courtesy
+from persistence.courtesy import Courtesy
+
+SHARE = 0.1
 
 
 class Core:
@@ -9,6 +11,7 @@ class Core:
         self.used_s = 0.0
         self.yields = 0
         self.courtesy = Courtesy(self.give_way, lambda: self.now_s, lambda: self.used_s)
+        self.courtesy.begin(share=SHARE)
 
     def give_way(self) -> None:
         self.yields += 1
@@ -31,7 +34,7 @@ def test_who_is_starved_gives_way_no_more_until_he_has_his_share_again() -> None
     core.work(used_s=0.001, waited_s=1.0)
     core.courtesy()
     assert core.yields == 0
-    core.work(used_s=SHARE_MIN * 1.2)
+    core.work(used_s=SHARE * 1.2)
     core.courtesy()
     assert core.yields == 1
 
@@ -39,19 +42,18 @@ def test_who_is_starved_gives_way_no_more_until_he_has_his_share_again() -> None
 def test_each_fold_begins_anew() -> None:
     core = Core()
     core.work(used_s=0.001, waited_s=100.0)
-    core.courtesy.begin(urgent=False)
+    core.courtesy.begin(share=SHARE)
     core.work(used_s=0.001)
     core.courtesy()
     assert core.yields == 1
 
 
-def test_an_urgent_fold_gives_way_to_nobody() -> None:
+def test_a_fold_that_is_due_a_larger_share_gives_way_later() -> None:
     core = Core()
-    core.courtesy.begin(urgent=True)
-    core.work(used_s=1.0)
+    core.courtesy.begin(share=0.5)
+    core.work(used_s=1.0, waited_s=1.5)
     core.courtesy()
     assert core.yields == 0
-    core.courtesy.begin(urgent=False)
-    core.work(used_s=1.0)
+    core.work(used_s=0.6)
     core.courtesy()
     assert core.yields == 1

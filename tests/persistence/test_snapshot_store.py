@@ -324,7 +324,7 @@ def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
 def fold_in_another_process(path: Path) -> object:
     done = subprocess.run(
         [sys.executable, "-m", "persistence.snapshotter", path / "log", path / "snapshot"],
-        input=b"fold\n",
+        input=b"fold 1\n",
         stdout=subprocess.PIPE,
         check=True,
         timeout=60,

@@ -129,11 +129,12 @@ async def test_a_caller_that_gives_up_does_not_leave_its_answer_to_the_next(
                 await trio.sleep(0.05)
 
 
-async def test_an_urgent_fold_folds_as_well(
-    directory: DataDirectory, snapshotter: SnapshotterProcess
+@pytest.mark.parametrize("share", [0.1, 1.0])
+async def test_a_fold_of_any_share_folds_all_the_same(
+    share: float, directory: DataDirectory, snapshotter: SnapshotterProcess
 ) -> None:
     append(directory, 1)
-    assert await snapshotter.fold(urgent=True) == 1
+    assert await snapshotter.fold(share=share) == 1
 
 
 def test_a_fold_ends_where_the_log_ended_when_it_began(
@@ -154,3 +155,17 @@ def test_a_fold_ends_where_the_log_ended_when_it_began(
                 [sys.executable, "-c", APPENDING, str(directory.log), str(position + 2)], check=True
             )
     assert reached == [1, 2]
+
+
+def test_a_fold_ends_after_so_many_entries_though_there_are_more(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persistence.snapshotter.ENTRIES_PER_TRANSACTION", 1)
+    for position in (1, 2, 3):
+        append(directory, position)
+    with (
+        closing(open_for_reading(directory.log)) as log,
+        closing(SnapshotWriter(directory.snapshot)) as snapshots,
+    ):
+        assert list(fold_all(log, snapshots, entries_max=2)) == [1, 2]
+        assert list(fold_all(log, snapshots, entries_max=2)) == [3]

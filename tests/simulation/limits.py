@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from simulation.scenario import World
 
+import ledger_actors.forgetting
 import ledger_actors.group_commit
-import ledger_actors.ledger
 import ledger_actors.recovery
 import persistence.log_store
 import persistence.snapshotter
@@ -17,7 +17,7 @@ def in_force(world: World) -> Iterator[None]:
     """Within the block, the ledger reads, forgets, folds and cuts in steps as the world says."""
     sizes = [
         (ledger_actors.recovery, "ENTRIES_PER_READ", world.entries_per_read),
-        (ledger_actors.ledger, "ENTRIES_PER_FORGETTING_STEP", world.entries_per_forgetting),
+        (ledger_actors.forgetting, "ENTRIES_PER_STEP_MIN", world.entries_per_forgetting),
         (ledger_actors.group_commit, "LOOKED_UP_TOGETHER_MIN", world.looked_up_together),
         (persistence.snapshotter, "ENTRIES_PER_TRANSACTION", world.entries_per_fold),
         (persistence.log_store, "CUT_PER_COMMIT", world.cut_per_commit),

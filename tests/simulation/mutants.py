@@ -265,15 +265,14 @@ MUTANTS = [
         "forget before the view has moved on",
         (
             "ledger_actors.ledger",
-            "        position = self._snapshots.refresh()\n        for shard",
-            "        position = self._snapshots.position + 1\n        for shard",
+            "        position = self._snapshots.refresh()\n        pace",
+            "        position = self._snapshots.position + 1\n        pace",
         ),
         (
             "ledger_actors.ledger",
-            "                began_s = trio.current_time()\n        self.notice_backlog()",
-            "                began_s = trio.current_time()\n"
-            "        position = self._snapshots.refresh()\n"
-            "        self.notice_backlog()",
+            "                await pace.rest(forgotten)\n",
+            "                await pace.rest(forgotten)\n"
+            "        position = self._snapshots.refresh()\n",
         ),
         (ACCOUNTS, "and positions[0] <= until:", "and positions[0] <= until + 1:"),
     ),
