@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ledger_actors import Credit, Entry, Ledger, Limits, RequestState, RequestStatus, open_ledger
 from ledger_actors.errors import (
+    BalanceLimitReached,
     CorruptStore,
     IdempotencyKeyReused,
     LogUnavailable,
@@ -62,6 +63,22 @@ async def test_a_request_that_waits_is_in_flight(world: World) -> None:
         assert ledger.request_status_nowait(ANN, KEY) == IN_FLIGHT
         assert ledger.request_status_nowait(ANN, OTHER) == UNKNOWN
         assert ledger.request_status_nowait(BOB, KEY) == UNKNOWN
+
+
+async def test_a_request_that_will_be_refused_is_in_flight_until_it_is_answered(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world.ledger() as ledger:
+        world.log.pause = trio.Event()
+        ledger.submit(Credit(ANN, Micros(MICROS_MAX)))
+        refused = ledger.submit(Credit(ANN, ONE, KEY))
+        await trio.sleep(1)
+
+        assert await ledger.request_status(ANN, KEY) == IN_FLIGHT
+        world.log.pause.set()
+        with pytest.raises(BalanceLimitReached):
+            await refused.outcome()
+        assert await ledger.request_status(ANN, KEY) == UNKNOWN
 
 
 async def test_a_request_on_its_way_to_the_disk_is_in_flight_until_it_is_durable(
