@@ -22,8 +22,8 @@ LOADS: Final = (Load.BALANCE, Load.HISTORY, Load.ADD)
 """Reads first: after adds, the servers differ in what they have in memory."""
 REPETITIONS_FOR_ONE: Final = 3
 SECONDS_MAX: Final = 1.0
-"""Many short measurements: what is compared differs by less than the machine from one second to
-the next."""
+"""Many short measurements, of bulks as well: what is compared differs by less than the machine from
+one second to the next."""
 
 
 def compare_switches(stage: Stage) -> None:
@@ -46,7 +46,8 @@ def compare_switches(stage: Stage) -> None:
                 audited = audit.check()
             stage.results.note(f"adds, {position.name}", audited.text, audited.wrong)
     dice = random.Random(stage.setting.seed)
-    users = [dice.randrange(stage.setting.users) for _ in range(stage.setting.bulk_credits)]
+    credits_ = max(1, stage.setting.bulk_credits // REPETITIONS_FOR_ONE)
+    users = [dice.randrange(stage.setting.users) for _ in range(credits_)]
     bulks = [
         bulk_entrant(
             stage,
@@ -58,7 +59,7 @@ def compare_switches(stage: Stage) -> None:
         )
         for position in positions
     ]
-    _alternate(stage, bulks, stage.setting.repetitions)
+    _alternate(stage, bulks, repetitions)
 
 
 def _alternate(stage: Stage, entrants: list[Entrant], repetitions: int) -> None:
