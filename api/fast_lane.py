@@ -60,6 +60,7 @@ class FastLane:
         lengths_max: bytes of the largest body that is read, of each route that has one.
         adds, bulks, balances, histories, healthz, readyz, others: where requests are counted, each
             None where they are not.
+        noted: there are requests in them that are not measured yet.
         damage: takes what is for the operator alone.
         ids: tells the id of each request.
         limits: counts the limits that are reached.
@@ -93,7 +94,7 @@ class FastLane:
         self.damage = observation.damage
         self.tracer = observation.tracer
         counts = observation.lane
-        self._counts = counts
+        self.noted = False
         self.adds = None if counts is None else counts.of(ADD)
         self.bulks = None if counts is None else counts.of(BULK)
         self.balances = None if counts is None else counts.of(BALANCE)
@@ -101,6 +102,8 @@ class FastLane:
         self.healthz = None if counts is None else counts.of(HEALTHZ)
         self.readyz = None if counts is None else counts.of(READYZ)
         self.others = None if counts is None else counts.of(OTHER)
+        routes = (ADD, BULK, BALANCE, HISTORY, HEALTHZ, READYZ)
+        self._measured = () if counts is None else tuple(map(counts.of, routes))
         self.now = trio.current_time()
         self.buffered_bytes = 0
         self.receive_bytes = RECEIVE_BYTES
@@ -207,24 +210,18 @@ class FastLane:
             self._serve_ready(ready)
         self._served = served
         self._stepping = False
-        if self._counts is not None:
-            self._measure()
-            self._measure_settled()
+        if self.noted:
+            # What was answered at once waited for all else of its step.
+            begun = self.now
+            self._read_clock()
+            self._measure(begun)
         self._flush()
 
-    def _measure(self) -> None:
-        """What was answered at once waited for all else of its step."""
-        begun = self.now
-        self._read_clock()
-        for counts in (self.balances, self.histories, self.healthz, self.readyz):
-            if counts is not None:
-                counts.measure(begun, self.now)
-
-    def _measure_settled(self) -> None:
-        """What a commit settled waited for all else that it settled."""
-        for counts in (self.adds, self.bulks):
-            if counts is not None:
-                counts.measure(self.now, self.now)
+    def _measure(self, step_begun: float) -> None:
+        """All that is noted is answered now."""
+        self.noted = False
+        for counts in self._measured:
+            counts.measure(step_begun, self.now)
 
     def _serve_ready(self, ready: Sequence[tuple[int, int]]) -> None:
         connections = self._connections
@@ -244,8 +241,8 @@ class FastLane:
         while True:
             await self._answered.park()
             self._read_clock()
-            if self._counts is not None:
-                self._measure_settled()
+            if self.noted:
+                self._measure(self.now)
             self._flush()
 
     def _flush(self) -> None:

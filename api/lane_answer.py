@@ -37,6 +37,7 @@ class Slot:
         self.answer = connection.encode(answer, self._request_id)
         counts = self._counts
         if counts is not None:
+            connection.lane.noted = True
             if answer.status == OK:
                 counts.begun.append(self._begun)
             else:

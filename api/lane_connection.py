@@ -315,6 +315,7 @@ class LaneConnection:
         except trio.WouldBlock:
             return False
         if counts is not None:
+            lane.noted = True
             if answer.status == OK:
                 counts.noted += 1
             else:
