@@ -30,7 +30,7 @@ from persistence.snapshot_store import SnapshotWriter
 
 ENTRIES_PER_TRANSACTION: Final = 100_000
 ENTRIES_PER_FOLD: Final = 200_000
-"""And what one transaction holds: then it is time to ask how much of the processor is due."""
+"""Some more, as transactions are folded whole. Then the server is asked again what share is due."""
 NICENESS: Final = 3
 """On a core that is never idle: a third of it at most."""
 
