@@ -60,7 +60,7 @@ class FastLane:
         lengths_max: bytes of the largest body that is read, of each route that has one.
         adds, bulks, balances, histories, healthz, readyz, others: where requests are counted, each
             None where they are not.
-        noted: there are requests in them that are not measured yet.
+        unmeasured: requests are noted in them that are not measured yet.
         damage: takes what is for the operator alone.
         ids: tells the id of each request.
         limits: counts the limits that are reached.
@@ -93,8 +93,8 @@ class FastLane:
         self.limits = observation.limits
         self.damage = observation.damage
         self.tracer = observation.tracer
+        self.unmeasured = False
         counts = observation.lane
-        self.noted = False
         self.adds = None if counts is None else counts.of(ADD)
         self.bulks = None if counts is None else counts.of(BULK)
         self.balances = None if counts is None else counts.of(BALANCE)
@@ -210,7 +210,7 @@ class FastLane:
             self._serve_ready(ready)
         self._served = served
         self._stepping = False
-        if self.noted:
+        if self.unmeasured:
             # What was answered at once waited for all else of its step.
             begun = self.now
             self._read_clock()
@@ -219,7 +219,7 @@ class FastLane:
 
     def _measure(self, step_begun: float) -> None:
         """All that is noted is answered now."""
-        self.noted = False
+        self.unmeasured = False
         for counts in self._measured:
             counts.measure(step_begun, self.now)
 
@@ -241,7 +241,7 @@ class FastLane:
         while True:
             await self._answered.park()
             self._read_clock()
-            if self.noted:
+            if self.unmeasured:
                 self._measure(self.now)
             self._flush()
 

@@ -37,7 +37,7 @@ class Slot:
         self.answer = connection.encode(answer, self._request_id)
         counts = self._counts
         if counts is not None:
-            connection.lane.noted = True
+            connection.lane.unmeasured = True
             if answer.status == OK:
                 counts.begun.append(self._begun)
             else:

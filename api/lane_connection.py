@@ -315,7 +315,7 @@ class LaneConnection:
         except trio.WouldBlock:
             return False
         if counts is not None:
-            lane.noted = True
+            lane.unmeasured = True
             if answer.status == OK:
                 counts.noted += 1
             else:

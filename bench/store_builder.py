@@ -26,6 +26,7 @@ from persistence.log_store import LogStore
 ENTRIES_PER_RECORD: Final = 8_192
 RECORDS_PER_FOLD: Final = 64
 FOLDS_PER_PROCESS: Final = 3
+"""As many as so many records take."""
 START: Final = 1_700_000_000_000_000
 """Microseconds since 1970: when the first entry of a built store is said to have been made."""
 

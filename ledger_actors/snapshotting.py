@@ -12,8 +12,9 @@ from ledger_actors.ledger import Ledger
 from ledger_actors.ports import Snapshotter, WriteAheadLog
 
 POLL_INTERVAL_S: Final = 0.1
-FAR_BEHIND: Final = 0.5
 RETRY_DELAY_S: Final = 1.0
+FAR_BEHIND: Final = 0.5
+"""Of the entries that memory may hold."""
 SHARE_MIN: Final = 0.1
 SHARE_WHEN_FULL: Final = 0.5
 """Of a processor that a fold takes though callers want it: the more, the fuller memory is of what
@@ -58,18 +59,14 @@ async def keep_snapshots(
         last = trio.current_time()
         while True:
             await trio.sleep(POLL_INTERVAL_S)
-            unfolded = ledger.unfolded_entries
+            unfolded, backlog = ledger.unfolded_entries, ledger.backlog
             overdue = trio.current_time() - last >= policy.interval_s
-            due = (
-                unfolded >= policy.entries
-                or ledger.backlog >= FAR_BEHIND
-                or (overdue and unfolded > 0)
-            )
+            due = unfolded >= policy.entries or backlog >= FAR_BEHIND or (overdue and unfolded > 0)
             if not due:
                 continue
             started = trio.current_time()
             try:
-                await snapshotter.fold(share=max(SHARE_MIN, SHARE_WHEN_FULL * ledger.backlog))
+                await snapshotter.fold(share=max(SHARE_MIN, SHARE_WHEN_FULL * backlog))
             except SnapshotFailed as error:
                 on_failed(error)
                 await trio.sleep(RETRY_DELAY_S)
