@@ -158,6 +158,7 @@ async def _run_ledger(
         folded_entries=snapshots.head.entries,
         snapshot_position=recovered.snapshot_position,
         replayed_entries=recovered.entries,
+        rolled_forward_records=log.rolled_forward,
         position=recovered.position,
         duration_s=round(duration_s, 3),
     )

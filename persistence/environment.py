@@ -34,8 +34,13 @@ class Environment:
     Only one thread may use it, and no transaction may be open when it grows.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, metasync: bool = True) -> None:
         """
+        Args:
+            metasync: a commit syncs its meta page as well, as LMDB does by itself. Otherwise that
+                is left to the next one, or to `sync` (MDB_NOMETASYNC in lmdb.h): after a loss of
+                power the newest commit may not be told of, though its pages are there.
+
         Raises:
             DiskFull: there is no room for a new environment.
             StoreError: the files cannot be opened, or are not LMDB's.
@@ -52,7 +57,7 @@ class Environment:
         if size:
             read_metas(data)
         _reserve_lock_file(path / "lock.mdb")
-        self.lmdb = _open(path, map_size=self._size, meminit=False)
+        self.lmdb = _open(path, map_size=self._size, meminit=False, metasync=metasync)
         self._file = os.open(data, os.O_RDWR)
         try:
             if size < INITIAL_BYTES:

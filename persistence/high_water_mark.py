@@ -9,6 +9,7 @@ behind, and tells less; it is never ahead.
 
 import mmap
 import os
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
@@ -20,7 +21,7 @@ from ledger_actors.entry import BEGINNING, LogPosition
 from ledger_actors.errors import CorruptStore
 from persistence.environment import reserve
 from persistence.log_reader import digest_at, first_position, last_position
-from persistence.record import DIGEST_BYTES, NO_DIGEST
+from persistence.record import DIGEST_BYTES, NO_DIGEST, SealedRecord
 
 FILE_NAME: Final = "high-water-mark"
 FILE_BYTES: Final = 4096
@@ -93,23 +94,27 @@ def read_mark(directory: Path) -> Mark:
     return max(whole, default=NOTHING_MARKED)
 
 
-def check_marked(mark: Mark, transaction: "lmdb.Transaction[bytes]") -> None:
+def check_marked(
+    mark: Mark, transaction: "lmdb.Transaction[bytes]", hidden: Sequence[SealedRecord] = ()
+) -> None:
     """The log must hold what it once held.
 
     Args:
         transaction: a look into the log that began after the mark was read.
+        hidden: the records that follow what it sees.
 
     Raises:
         CorruptStore: the log ends before the mark, or has another record there.
     """
-    last = last_position(transaction)
+    digests = {record.position: record.digest for record in hidden}
+    last = max(digests, default=last_position(transaction))
     if last < mark.position:
         raise CorruptStore(
             f"the log lost its end: it ends at position {last}, and had position {mark.position}"
         )
     # What was cut since is in a snapshot.
-    if mark.position >= first_position(transaction) and (
-        digest_at(transaction, mark.position) != mark.digest
+    if mark.position >= first_position(transaction) and mark.digest != (
+        digests.get(mark.position) or digest_at(transaction, mark.position)
     ):
         raise CorruptStore(
             f"log record at position {mark.position} is not the one that was written there"

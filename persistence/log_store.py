@@ -6,13 +6,15 @@ from typing import Final, TypeVar
 
 import lmdb
 
-from ledger_actors.entry import Batch, LogPosition, Record
+from ledger_actors.entry import BEGINNING, Batch, LogPosition, Record
 from ledger_actors.errors import LogFailed, LogUnavailable
-from persistence.environment import Environment, trusted_to_be_readable
+from persistence.environment import trusted_to_be_readable
 from persistence.errors import DiskFull
 from persistence.high_water_mark import HighWaterMark, check_marked
+from persistence.log_environment import LogEnvironment
 from persistence.log_reader import digest_at, first_position, last_position, read_some
 from persistence.record import RecordEncoder, SealedRecord, check_follows, key_of
+from persistence.roll_forward import hidden_records
 
 CUT_PER_COMMIT: Final = 8
 CUT_PER_CALL: Final = 256
@@ -24,23 +26,29 @@ class LogStore:
     """Commits, reads and cuts records. Synchronous: it belongs to the thread that uses it.
 
     After a failure that leaves the disk's state unknown, every call raises `LogFailed`.
+
+    Attributes:
+        rolled_forward: how many records were durable when it was opened, and hidden.
     """
 
     def __init__(
         self,
         path: Path,
-        open_environment: Callable[[Path], Environment] = Environment,
+        open_environment: Callable[[Path], LogEnvironment] = LogEnvironment,
         open_mark: Callable[[Path], HighWaterMark] = HighWaterMark,
     ) -> None:
         """
         Raises:
             CorruptStore: the file or its newest record is not what was written.
-            DiskFull: there is no room for a new log.
+            DiskFull: there is no room for a new log, or for a record that was hidden.
+            LogFailed: what is on disk is unknown.
         """
         self._environment = open_environment(path)
         self._mark = open_mark(path)
         self._encoder = RecordEncoder()
         self._failure: str | None = None
+        self._may_go_before = BEGINNING
+        self._held: LogPosition | None = None
         try:
             with (
                 trusted_to_be_readable(path),
@@ -49,14 +57,16 @@ class LogStore:
                 self.first = first_position(transaction)
                 self.last = last_position(transaction)
                 self._digest = digest_at(transaction, self.last)
-                check_marked(self._mark.read(), transaction)
+                hidden = hidden_records(self._environment.hidden_values, self.last, self._digest)
+                check_marked(self._mark.read(), transaction, hidden)
+            self._may_go_before = self.first
+            self._roll_forward(hidden)
         except BaseException:
-            self.close()
+            self._release()
             raise
+        self.rolled_forward = len(hidden)
         # What is durable but was never marked may be seen from now on, so it must stay.
         self._mark.write(self.last, self._digest)
-        self._may_go_before = self.first
-        self._held: LogPosition | None = None
 
     @property
     def held(self) -> LogPosition | None:
@@ -190,8 +200,30 @@ class LogStore:
         self.first = self._trusted(lambda: self._growing(delete, 0))
 
     def close(self) -> None:
+        """
+        Raises:
+            LogFailed: what is on disk is unknown.
+        """
+        try:
+            if self._failure is None:
+                self._trusted(self._environment.sync)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
         self._mark.close()
         self._environment.close()
+
+    def _roll_forward(self, hidden: Sequence[SealedRecord]) -> None:
+        """Commits records that only their own pages tell of, which LMDB takes for free ones."""
+        if not hidden:
+            return
+        self._environment.set_aside([record.value for record in hidden])
+        try:
+            self.adopt(hidden)
+        except LogUnavailable as error:
+            raise DiskFull(str(error)) from None
+        self._trusted(self._environment.sync)
 
     def _cut(self, transaction: "lmdb.Transaction[bytes]", records_max: int) -> LogPosition:
         first = self.first

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import lmdb
 
@@ -10,10 +11,14 @@ from ledger_actors.entry import LogPosition
 from ledger_actors.errors import CorruptStore, LogCut
 from persistence.data_directory import DataDirectory
 from persistence.environment import begin_known, open_for_reading, trusted_to_be_readable
+from persistence.errors import StoreError
 from persistence.high_water_mark import check_marked, read_mark
+from persistence.log_environment import hidden_values
 from persistence.log_reader import digest_at, first_position, last_position
+from persistence.meta_page import Meta
 from persistence.pages import check_pages
 from persistence.recovery import check_digest, check_reach
+from persistence.roll_forward import hidden_records
 from persistence.snapshot_store import SnapshotView
 
 ATTEMPTS_MAX = 10
@@ -43,6 +48,7 @@ def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
     Raises:
         CorruptStore: log and snapshot are not of one store, or a page of them, also one that is
             looked at within the block, is not what was written.
+        StoreError: the log has to be rolled forward first.
     """
     with trusted_to_be_readable(directory.path), ExitStack() as stack:
         log_environment = open_for_reading(directory.log)
@@ -60,13 +66,31 @@ def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
                 check_reach(last_position(log), snapshot.head)
                 check_digest(digest_at(log, snapshot.position), snapshot.head)
             except (CorruptStore, LogCut) as error:
-                log.abort()
-                snapshot.abort()
                 # A snapshot that was finished between the two looks is ahead of the log seen.
-                if attempt + 1 < ATTEMPTS_MAX and isinstance(error, CorruptStore):
-                    continue
-                raise CorruptStore(str(error)) from None
+                again = attempt + 1 < ATTEMPTS_MAX and isinstance(error, CorruptStore)
+                try:
+                    if not again:
+                        _refuse_hidden(directory, log, meta)
+                        raise CorruptStore(str(error)) from None
+                finally:
+                    log.abort()
+                    snapshot.abort()
+                continue
             stack.callback(log.abort)
             stack.callback(snapshot.abort)
             yield PinnedStore(log_environment, log, snapshot_environment, snapshot)
             return
+
+
+def _refuse_hidden(directory: DataDirectory, log: "lmdb.Transaction[bytes]", meta: Meta) -> None:
+    """
+    Raises:
+        StoreError: there is more in the log than LMDB tells of, and a start will take it in.
+    """
+    last = last_position(log)
+    find = partial(hidden_values, directory.log, meta)
+    if hidden_records(find, last, digest_at(log, last)):
+        raise StoreError(
+            f"{directory.path} lost power while it was served: its newest records are in its log, "
+            "but are not taken in before the server is started again"
+        )

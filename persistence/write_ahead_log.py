@@ -92,6 +92,11 @@ class LmdbWriteAheadLog:
         """Where the newest durable record stands."""
         return self._store.last
 
+    @property
+    def rolled_forward(self) -> int:
+        """How many records were durable when it was opened, and hidden."""
+        return self._store.rolled_forward
+
     def statistics(self) -> LogStatistics:
         return LogStatistics(
             self._store.first,
@@ -223,7 +228,8 @@ async def open_write_ahead_log(
 
     Raises:
         CorruptStore: the newest record is not what was written.
-        DiskFull: there is no room for a new log.
+        DiskFull: there is no room for a new log, or for a record that was hidden.
+        LogFailed: what is on disk is unknown.
     """
     store = LogStore(path)
     try:

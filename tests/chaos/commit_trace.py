@@ -1,13 +1,14 @@
 """Reads a strace of the server, and finds answers that were not durable when they were sent.
 
 What makes a credit durable is this sequence on the log's `data.mdb`, each call complete before the
-next one begins: a write that holds the credit's idempotency key, a fdatasync, and a write through
-a descriptor that was opened with O_DSYNC: the meta page, which makes the commit the current one.
+next one begins: a write that holds the credit's idempotency key, and a fdatasync. After it, and
+before the answer, comes the write of the meta page, which makes the commit the current one. The
+next fdatasync takes it along; a start after a loss of power does without it.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TRACED = "openat,pwrite64,pwritev,pwritev2,writev,write,fdatasync,fsync,sendto,sendmsg"
 WRITES = frozenset({"pwrite64", "pwritev", "pwritev2", "writev", "write"})
@@ -19,6 +20,8 @@ _RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)")
 _CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)(?P<more>.*)")
 _DESCRIPTOR = re.compile(r"(?P<number>\d+)<(?P<target>[^>]*)>")
 _UNFINISHED = " <unfinished ...>"
+_META_PAGE = re.compile(r", 120, \d+$")
+"""The end of the arguments of the call that writes one: so many bytes, somewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +78,24 @@ class _Credit:
 
     written: int | None = None
     synced: int | None = None
-    durable: int | None = None
+    current: int | None = None
 
 
-@dataclass(slots=True)
-class _Reading:
-    credits_: Mapping[str, _Credit]
-    synced_descriptors: set[tuple[str, str]] = field(default_factory=set)
-
-    def take(self, call: Call) -> None:
-        if call.name == "openat" and call.opened.endswith("/log/data.mdb"):
-            descriptor = (str(call.result), call.opened)
-            self.synced_descriptors.discard(descriptor)
-            if "O_DSYNC" in call.arguments:
-                self.synced_descriptors.add(descriptor)
-        elif call.result < 0 or not call.descriptor[1].endswith("/log/data.mdb"):
-            return
-        elif call.name in SYNCS:
-            for credit in self.credits_.values():
-                if credit.written is not None and credit.written < call.began:
-                    credit.synced = credit.synced or call.ended
-        elif call.name in WRITES and call.descriptor in self.synced_descriptors:
-            for credit in self.credits_.values():
-                if credit.synced is not None and credit.synced < call.began:
-                    credit.durable = credit.durable or call.ended
-        elif call.name in WRITES:
-            for key, credit in self.credits_.items():
-                if credit.written is None and key in call.arguments:
-                    credit.written = call.ended
+def _follow(credits_: Mapping[str, _Credit], call: Call) -> None:
+    if call.result < 0 or not call.descriptor[1].endswith("/log/data.mdb"):
+        return
+    if call.name in SYNCS:
+        for credit in credits_.values():
+            if credit.written is not None and credit.written < call.began:
+                credit.synced = credit.synced or call.ended
+    elif call.name in WRITES and _META_PAGE.search(call.arguments):
+        for credit in credits_.values():
+            if credit.synced is not None and credit.synced < call.began:
+                credit.current = credit.current or call.ended
+    elif call.name in WRITES:
+        for key, credit in credits_.items():
+            if credit.written is None and key in call.arguments:
+                credit.written = call.ended
 
 
 def too_early(lines: Iterable[str], answers: Mapping[str, str]) -> list[str]:
@@ -115,18 +108,18 @@ def too_early(lines: Iterable[str], answers: Mapping[str, str]) -> list[str]:
             prints them, and both in the trace of one credit only.
     """
     calls = list(read_calls(lines))
-    reading = _Reading({key: _Credit() for key in answers.values()})
+    credits_ = {key: _Credit() for key in answers.values()}
     for call in calls:
-        reading.take(call)
+        _follow(credits_, call)
     sent = _sent(calls, answers)
     found = []
     for body, key in answers.items():
-        credit = reading.credits_[key]
+        credit = credits_[key]
         if body not in sent:
             found.append(f"no answer for {key}")
-        elif credit.durable is None:
+        elif credit.current is None:
             found.append(f"{key} was answered and is not durable: {credit}")
-        elif sent[body] <= credit.durable:
+        elif sent[body] <= credit.current:
             found.append(
                 f"{key} was answered at line {sent[body]}, before it was durable: {credit}"
             )

@@ -4,7 +4,7 @@ strace makes one system call of the log's thread fail. The descriptor of what fa
 
     fdatasync on the pages        LMDB gives the commit up
     the write of the meta page    the kernel may hold the new page already, so LMDB puts the old
-                                  one back, through a descriptor without O_DSYNC, and gives up
+                                  one back, and gives up
 """
 
 import itertools

@@ -4,8 +4,7 @@ What LMDB does for one commit of the log, as strace shows it here (LMDB 0.9, Lin
 
     pwrite64(13<log/data.mdb>, …, 4096, 8192)   the changed pages; neighbours go in one writev
     fdatasync(13<log/data.mdb>)                 they are on disk
-    pwrite64(14<log/data.mdb>, …, 120, 4128)    the meta page, through a descriptor that was
-                                                opened with O_DSYNC: it is on disk on return
+    pwrite64(13<log/data.mdb>, …, 120, 4128)    the meta page: readers see the commit
     sendto(7<socket>, "\\0", …)                  the thread wakes the event loop
     sendto(17<socket>, "HTTP/1.1 200 …")        the answer
 """

@@ -75,6 +75,10 @@ class SimulatedLog:
     def position(self) -> LogPosition:
         return self._store.last
 
+    @property
+    def rolled_forward(self) -> int:
+        return self._store.rolled_forward
+
     async def append(self, batches: Sequence[Batch]) -> LogPosition:
         return await self._ask(batches, None)
 
@@ -133,7 +137,7 @@ class SimulatedLog:
 
     async def _fsync(self) -> None:
         await trio.sleep(self._latency.draw())
-        self._handle.sync()
+        self._handle.sync_commit()
 
 
 class _Request:
@@ -239,7 +243,7 @@ class SimulatedSnapshotter:
                     break
                 self._say("snapshot is written")
                 await trio.sleep(self._latency.draw())
-                self._snapshot.sync()
+                self._snapshot.sync_commit()
                 self._say("snapshot is synced")
             if self.dying or child.orphan:
                 self.dying = False

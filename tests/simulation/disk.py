@@ -3,8 +3,11 @@
 A `Medium` is one LMDB file. It outlives the processes that open it, each through a handle of its
 own. It promises what LMDB promises and no more: a transaction is there whole or not at all, readers
 see one version, and what is committed is durable when the commit's fsync has returned. Here that is
-`sync`, which the simulated devices call after the time that an fsync takes. Until then a crash
-keeps or drops the commit, as the seed will have it.
+`sync_commit`, which the simulated devices call after the time that an fsync takes. Until then a
+crash keeps or drops the commit, as the seed will have it.
+
+Without `metasync` a loss of power may have LMDB tell of the commit before the newest, until a later
+one is synced. What it does not tell of is hidden, but there.
 """
 
 from bisect import bisect_left
@@ -58,12 +61,26 @@ class Medium:
         rows: what is durable, and what readers see.
         full: it cannot grow now.
         failing: the next commit's fsync fails.
+        hidden: what is durable, where LMDB does not tell of all of it. A commit writes over it.
+        aside: values of it that a commit does not write over.
         mark: the high-water mark beside it.
         damage: what was there before it was spoilt, by key, where it still is.
     """
 
-    def __init__(self, name: str, rng: Random, on_durable: Callable[[Sequence[Row]], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        rng: Random,
+        on_durable: Callable[[Sequence[Row]], None],
+        *,
+        metasync: bool = True,
+    ) -> None:
         self.name = name
+        self._metasync = metasync
+        self._told: Rows | None = None
+        """What LMDB may tell of after a loss of power, where that is not `rows`."""
+        self.hidden: Rows | None = None
+        self.aside: Sequence[bytes] = ()
         self.rows = Rows({}, 0)
         self.full = False
         self.failing = False
@@ -91,13 +108,36 @@ class Medium:
             self.crash()
             raise lmdb.DiskError("mdb_txn_commit: Input/output error")
 
-    def sync(self) -> None:
+    def sync_commit(self) -> None:
         """What was committed is durable."""
         if self._unsynced is not None:
+            told = self.rows
             (self.rows, put), self._unsynced = self._unsynced, None
-            self._on_durable(put)
+            self._on_durable([row for row in put if row[1] not in self.aside])
+            # What is spoilt is not to come again when it is cut.
+            self._told = None if self._metasync or self.damage else told
+            self.hidden = None
         if self._unsynced_mark is not None:
             self.mark, self._unsynced_mark = self._unsynced_mark, None
+
+    def sync(self) -> None:
+        """And LMDB tells of it in any case."""
+        self.sync_commit()
+        self._told = self.hidden = None
+        self.aside = ()
+
+    def hide(self) -> bool:
+        """Has LMDB tell of the commit before the newest, or not; tells whether it does."""
+        # What is spoilt is spoilt in `rows` alone.
+        if self._told is None or self.damage or self._rng.random() < 0.5:
+            return False
+        self.hidden, self.rows, self._told = self.rows, self._told, None
+        return True
+
+    def reveal(self) -> None:
+        """Has LMDB tell of everything."""
+        if self.hidden is not None:
+            self.rows, self.hidden = self.hidden, None
 
     def write_mark(self, mark: Mark) -> None:
         """Notes a mark as soon as the commit that it follows is durable."""
@@ -113,7 +153,7 @@ class Medium:
             return False
         kept = self._rng.random() < 0.5
         if kept:
-            self.sync()
+            self.sync_commit()
         self._unsynced = None
         return not kept
 
@@ -152,7 +192,7 @@ class Medium:
 
 
 class Handle:
-    """A process's hold on a medium: `persistence.environment.Environment` and its `lmdb` in one."""
+    """A process's hold on a medium: `persistence.log_environment` and its `lmdb` in one."""
 
     def __init__(self, medium: Medium) -> None:
         self.medium = medium
@@ -166,7 +206,7 @@ class Handle:
     def begin(self, write: bool = False) -> "Transaction":
         if write and not self._dead:
             # The commit before this one has returned, so it is durable.
-            self.medium.sync()
+            self.medium.sync_commit()
         return Transaction(self, write)
 
     def commit(self, rows: Rows, put: Sequence[Row]) -> None:
@@ -180,17 +220,31 @@ class Handle:
         if not self._dead:
             self.medium.write_mark(mark)
 
-    def sync(self) -> None:
+    def sync_commit(self) -> None:
         """The fsync of the last commit has returned."""
         if not self._dead:
+            self.medium.sync_commit()
+
+    def sync(self) -> None:
+        if not self._dead:
             self.medium.sync()
+
+    def hidden_values(self, key: bytes) -> Iterator[bytes]:
+        yield from self.medium.aside
+        hidden = self.medium.hidden
+        if hidden is not None and key in hidden.values:
+            yield hidden.values[key]
+
+    def set_aside(self, values: Sequence[bytes]) -> None:
+        self.medium.aside = values
 
     @property
     def reserved_bytes(self) -> int:
         return self.medium.map_bytes
 
     def grow(self, at_least: int) -> None:
-        if self.medium.full:
+        # What was hidden has its room: pages that seem free.
+        if self.medium.full and not self.medium.aside:
             raise DiskFull(f"cannot reserve {self.medium.map_bytes + at_least} bytes: simulated")
         self.medium.map_bytes += max(at_least, STEP_BYTES)
 
@@ -301,9 +355,9 @@ class Cursor:
         values = self._transaction.rows.values
         return [(key, values[key]) for key in keys if key in values]
 
-    def putmulti(self, rows: Sequence[Row]) -> None:
+    def putmulti(self, rows: Sequence[Row], append: bool = False) -> None:
         for key, value in rows:
-            self._transaction.put(key, value)
+            self._transaction.put(key, value, append=append)
 
     def __iter__(self) -> Iterator[Row]:
         values = self._transaction.rows.values

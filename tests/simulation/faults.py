@@ -101,6 +101,7 @@ async def _flip(machine: Machine, fault: FlippedBit) -> None:
     medium = machine.log_medium if fault.medium == "log" else machine.snapshot_medium
     if not fault.running:
         machine.crash(power=False)
+    medium.reveal()
     key = _chosen(medium.rows.keys, fault.place)
     if key is None:
         return
@@ -125,6 +126,7 @@ def _chosen(keys: Sequence[bytes], place: float) -> bytes | None:
 async def _tear(machine: Machine, fault: TornTail) -> None:
     machine.crash(power=True)
     medium = machine.log_medium
+    medium.reveal()
     keys = medium.rows.keys
     if not keys:
         return
@@ -146,6 +148,7 @@ async def _replace(machine: Machine, fault: ForeignRecord) -> None:
     # Also of a fold that is under way: what it folded of it could not be told from what is right.
     machine.crash(power=True)
     medium = machine.log_medium
+    medium.reveal()
     keys = medium.rows.keys[:-1]
     if not keys:
         return

@@ -53,7 +53,9 @@ class Machine:
         self.oracle = oracle
         self.say = say
         self.seen: Counter[str] = oracle.seen
-        self.log_medium = Medium("log", Random(f"log {seed}"), oracle.durable)
+        self.log_medium = Medium(
+            "log", Random(f"log {seed}"), oracle.durable, metasync=False
+        )
         self.snapshot_medium = Medium("snapshot", Random(f"snapshot {seed}"), lambda put: None)
         self.latency = Latency(Random(f"latency {seed}"), world.fsync_s)
         self.clock = SimulatedClock()
@@ -158,6 +160,8 @@ class Machine:
         self._handles = []
         if self.log_medium.crash():
             self.seen["commits lost in a crash"] += 1
+        if power and self.log_medium.hide():
+            self.seen["commits hidden in a crash"] += 1
         for connection in self._connections:
             connection.cancel()
 
@@ -253,6 +257,7 @@ class Machine:
             await trio.lowlevel.checkpoint_if_cancelled()
             self.seen["recoveries"] += 1
             self.seen["entries replayed"] += recovered.entries
+            self.seen["records rolled forward"] += log.rolled_forward
             self.audit(ledger)
             self.phase = "serving"
             self._up.set()

@@ -333,6 +333,16 @@ MUTANTS = [
         (HIGH_WATER_MARK, "    if last < mark.position:", "    if False:"),
     ),
     mutant(
+        "leave what a loss of power hides where it is",
+        (
+            LOG_STORE,
+            "hidden = hidden_records(self._environment.hidden_values, self.last, self._digest)",
+            "hidden: Sequence[SealedRecord] = ()",
+        ),
+        (HIGH_WATER_MARK, "    if last < mark.position:", "    if False:"),
+        (JOINED, "    check_reach(log.position, head)\n    try:", "    return\n    try:"),
+    ),
+    mutant(
         "read a record without a look at its checksum",
         (RECORD, "if sha256(memoryview(value)[:-DIGEST_BYTES]).digest() != digest:", "if False:"),
     ),

@@ -11,10 +11,11 @@ from simulation.sweep import Totals
 COMMAND = "PYTHONPATH=tests .venv/bin/python -m simulation"
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "crashes": ("crashes", "power lost", "processes killed", "folds that outlive", "commits lost"),
+    "crashes": ("crashes", "power lost", "processes killed", "folds that outlive", "commits"),
     "recovery": (
         "recoveries",
         "entries replayed",
+        "records rolled",
         "stores refused",
         "ended by",
         "shards restarted",
