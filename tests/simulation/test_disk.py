@@ -177,3 +177,43 @@ def test_what_is_spoilt_is_seen_by_all_until_it_is_mended() -> None:
     disk.mend()
     assert (view.get(b"a"), view.get(b"b")) == (b"1", b"2")
     assert not disk.damaged
+
+
+def test_a_loss_of_power_may_hide_the_newest_commit_but_not_its_values() -> None:
+    outcomes = set()
+    for seed in range(50):
+        disk = Medium("disk", Random(seed), lambda put: None, metasync=False)
+        handle = Handle(disk)
+        commit(handle, b"a", b"1")
+        handle.sync_commit()
+        commit(handle, b"b", b"2")
+        handle.sync_commit()
+        hidden = disk.hide()
+        outcomes.add((hidden, tuple(keys_of(handle)), tuple(handle.hidden_values(b"b"))))
+    assert outcomes == {(True, (b"a",), (b"2",)), (False, (b"a", b"b"), ())}
+
+
+def test_what_is_synced_as_a_whole_is_not_hidden() -> None:
+    for seed in range(20):
+        disk = Medium("disk", Random(seed), lambda put: None, metasync=False)
+        handle = Handle(disk)
+        commit(handle, b"a")
+        handle.sync()
+        assert not disk.hide()
+
+
+def test_the_next_commit_writes_over_what_is_hidden_but_not_over_what_is_aside() -> None:
+    told: list[Sequence[Row]] = []
+    disk = Medium("disk", Random(0), told.append, metasync=False)
+    handle = Handle(disk)
+    commit(handle, b"a", b"1")
+    handle.sync_commit()
+    while not disk.hide():
+        pass
+    handle.set_aside([b"1"])
+    commit(handle, b"a", b"1")
+    handle.sync_commit()
+    assert [*handle.hidden_values(b"a")] == [b"1"]
+    handle.sync()
+    assert [*handle.hidden_values(b"a")] == []
+    assert told == [[(b"a", b"1")], []]
