@@ -1,4 +1,5 @@
-"""The last peer: the disk itself, as LMDB commits to it. No ledger on it can answer sooner."""
+"""The last peer: the disk itself, as LMDB commits to it by itself: pages and meta page are synced one
+after the other. The log leaves the second to the commit that follows."""
 
 import time
 from array import array
