@@ -1,5 +1,6 @@
-"""The last peer: the disk itself, as LMDB commits to it by itself: pages and meta page are synced one
-after the other. The log leaves the second to the commit that follows."""
+"""The last peer: the disk itself, as LMDB commits to it when nothing is said: it syncs pages and
+meta page one after the other. The log leaves the second to the commit that follows.
+"""
 
 import time
 from array import array

@@ -52,7 +52,7 @@ def test_calls_that_other_threads_interrupt_are_put_together() -> None:
         ),
         pytest.param(
             [
-                        WRITTEN,
+                WRITTEN,
                 f"11 3.0 fdatasync(13<{LOG}> <unfinished ...>",
                 HEAD,
                 ANSWERED,

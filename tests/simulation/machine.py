@@ -53,9 +53,7 @@ class Machine:
         self.oracle = oracle
         self.say = say
         self.seen: Counter[str] = oracle.seen
-        self.log_medium = Medium(
-            "log", Random(f"log {seed}"), oracle.durable, metasync=False
-        )
+        self.log_medium = Medium("log", Random(f"log {seed}"), oracle.durable, metasync=False)
         self.snapshot_medium = Medium("snapshot", Random(f"snapshot {seed}"), lambda put: None)
         self.latency = Latency(Random(f"latency {seed}"), world.fsync_s)
         self.clock = SimulatedClock()
