@@ -7,7 +7,6 @@ newest for the newest. A commit never writes over pages of the two before it: th
 one is whole, and the newest record is in pages that seem free.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import Final
 
 import msgspec
 
-from persistence.environment import Environment, sync_directory
+from ledger_actors.errors import CorruptStore
+from persistence.environment import Environment
 from persistence.errors import DiskFull, StoreError
 from persistence.meta_page import Meta, read_metas
 from persistence.pages import values_in_any_page
+from persistence.store_description import write_whole
 
 ASIDE_NAME: Final = "rolled-forward"
 _aside = msgspec.msgpack.Decoder(list[bytes])
@@ -44,11 +45,8 @@ class LogEnvironment(Environment):
         """
         aside = self._path / ASIDE_NAME
         try:
-            with aside.open("wb") as file:
-                file.write(msgspec.msgpack.encode(values))
-                file.flush()
-                os.fsync(file.fileno())
-            sync_directory(self._path)
+            # There may be one: power was lost before what it has was taken in.
+            write_whole(aside, msgspec.msgpack.encode(values))
         except OSError as error:
             raise DiskFull(f"cannot write {aside}: {error.strerror}") from None
 
@@ -70,14 +68,14 @@ def hidden_values(path: Path, meta: Meta, key: bytes) -> Iterator[bytes]:
 
     Raises:
         StoreError: a file cannot be read.
+        CorruptStore: what was set aside is not what was written.
     """
     try:
         yield from _aside.decode((path / ASIDE_NAME).read_bytes())
     except FileNotFoundError:
         pass
-    except msgspec.DecodeError:
-        # It was not finished, so nothing that it has a copy of was written over.
-        pass
+    except msgspec.DecodeError as error:
+        raise CorruptStore(f"{path / ASIDE_NAME} is not what was written: {error}") from None
     except OSError as error:
         raise StoreError(f"cannot read {path / ASIDE_NAME}: {error.strerror}") from None
     yield from values_in_any_page(path / "data.mdb", meta, key)

@@ -115,6 +115,7 @@ class _Pages:
         self._path = path
         self._file = file
         self._taken = bytearray(meta.last_page + 1)
+        self._in_file = os.fstat(file).st_size // meta.page_bytes
         self.bytes_each = meta.page_bytes
         self.meta_page = meta.commit % 2
 
@@ -131,6 +132,8 @@ class _Pages:
         self._taken[number:end] = b"\1" * count
 
     def read(self, number: int, count: int = 1) -> bytes:
+        if number > self._in_file - count:
+            raise self.corrupt(number, "the file ends before it does")
         data = os.pread(self._file, count * self.bytes_each, number * self.bytes_each)
         if len(data) < count * self.bytes_each:
             raise self.corrupt(number, "it is cut short")

@@ -70,7 +70,8 @@ def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
                 again = attempt + 1 < ATTEMPTS_MAX and isinstance(error, CorruptStore)
                 try:
                     if not again:
-                        _refuse_hidden(directory, log, meta)
+                        wanted = max(mark.position, snapshot.position)
+                        _refuse_hidden(directory, log, meta, wanted)
                         raise CorruptStore(str(error)) from None
                 finally:
                     log.abort()
@@ -82,14 +83,21 @@ def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
             return
 
 
-def _refuse_hidden(directory: DataDirectory, log: "lmdb.Transaction[bytes]", meta: Meta) -> None:
+def _refuse_hidden(
+    directory: DataDirectory, log: "lmdb.Transaction[bytes]", meta: Meta, wanted: LogPosition
+) -> None:
     """
+    Args:
+        wanted: how far the log must reach.
+
     Raises:
-        StoreError: there is more in the log than LMDB tells of, and a start will take it in.
+        StoreError: it does, with records that LMDB does not tell of, and that a start takes in.
     """
     last = last_position(log)
-    find = partial(hidden_values, directory.log, meta)
-    if hidden_records(find, last, digest_at(log, last)):
+    if last >= wanted:
+        return
+    hidden = hidden_records(partial(hidden_values, directory.log, meta), last, digest_at(log, last))
+    if hidden and hidden[-1].position >= wanted:
         raise StoreError(
             f"{directory.path} lost power while it was served: its newest records are in its log, "
             "but are not taken in before the server is started again"

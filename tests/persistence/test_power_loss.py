@@ -314,10 +314,49 @@ def test_two_records_for_one_position_are_refused(log_path: Path) -> None:
         LogStore(log_path)
 
 
-def test_a_copy_that_was_not_finished_is_not_needed(log_path: Path) -> None:
+def test_a_copy_is_there_until_its_records_are_taken_in(
+    log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power may be lost again and again: no copy is written over before the next is whole."""
+    with pytest.raises(PowerLost):
+        LogStore(log_path, LosesPower)
+    aside = (log_path / ASIDE_NAME).read_bytes()
+
+    def loses_power(descriptor: int) -> None:
+        raise PowerLost
+
+    monkeypatch.setattr("os.fsync", loses_power)
+    with closing(LogEnvironment(log_path)) as environment, pytest.raises(PowerLost):
+        environment.set_aside([b"another"])
+    monkeypatch.undo()
+    assert (log_path / ASIDE_NAME).read_bytes() == aside
+    LogStore(log_path).close()
+
+
+def test_a_copy_that_is_not_what_was_written_is_refused(log_path: Path) -> None:
     (log_path / ASIDE_NAME).write_bytes(b"\x91\xc5\x01\x00half of it")
+    with pytest.raises(CorruptStore, match=f"{ASIDE_NAME} is not what was written"):
+        LogStore(log_path)
+
+
+def test_a_leaf_that_leads_nowhere_is_none(log_path: Path) -> None:
+    """A bit is another in a page that seems free, where no check has looked."""
+    long = batch(6, 5_000)
+    log = LogStore(log_path)
+    with (log_path / "data.mdb").open("rb") as file:
+        metas = file.read(META_PAGES * PAGE_BYTES)
+    log.commit([long])
+    log.close()
+    data = bytearray((log_path / "data.mdb").read_bytes())
+    data[: len(metas)] = metas
+    node = (8).to_bytes(2, "little") + (6).to_bytes(8, "big")
+    places = [at for at in range(len(data)) if data.startswith(node, at)]
+    for place in places:
+        data[place + len(node) + 7] ^= 0x80
+    (log_path / "data.mdb").write_bytes(data)
+    (log_path / FILE_NAME).unlink()
     with closing(LogStore(log_path)) as log:
-        assert (log.last, log.rolled_forward) == (5, 1)
+        assert (log.last, log.rolled_forward) == (5, 0)
 
 
 def test_without_room_for_the_copy_nothing_is_changed(log_path: Path) -> None:
