@@ -176,7 +176,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(operations=OPERATIONS, seed=st.integers(0, 2**32))
 def test_what_was_acknowledged_is_there(
     operations: list[int | str], seed: int, tmp_path_factory: pytest.TempPathFactory
