@@ -32,7 +32,7 @@ BRANCH: Final = 0x01
 LEAF: Final = 0x02
 OVERFLOW: Final = 0x04
 NO_PAGE: Final = 2**64 - 1
-PAGES_PER_READ: Final = 256
+PAGES_PER_READ: Final = 32
 FIRST_PAGE: Final = 2
 """Behind the meta pages."""
 _HEAD: Final = Struct("<Q2xHHH")
