@@ -74,7 +74,7 @@ def values_in_any_page(path: Path, meta: Meta, key: bytes) -> Iterator[bytes]:
         StoreError: the file cannot be read.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb") as file:
             pages = _Pages(path, file.fileno(), meta)
             for number in _pages_with(file, meta.page_bytes, key):
                 with suppress(CorruptStore):

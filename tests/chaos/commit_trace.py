@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-TRACED = "openat,pwrite64,pwritev,pwritev2,writev,write,fdatasync,fsync,sendto,sendmsg"
+TRACED = "pwrite64,pwritev,pwritev2,writev,write,fdatasync,fsync,sendto,sendmsg"
 WRITES = frozenset({"pwrite64", "pwritev", "pwritev2", "writev", "write"})
 SYNCS = frozenset({"fdatasync", "fsync"})
 SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
 
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<time>[\d.]+) +(?P<rest>.*)")
 _RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)")
-_CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)(?P<more>.*)")
+_CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+).*")
 _DESCRIPTOR = re.compile(r"(?P<number>\d+)<(?P<target>[^>]*)>")
 _UNFINISHED = " <unfinished ...>"
 _META_PAGE = re.compile(r", 120, \d+$")
@@ -31,8 +31,6 @@ class Call:
     name: str
     arguments: str
     result: int
-    opened: str
-    """What the result is, where it is a descriptor."""
     began: int
     ended: int
 
@@ -61,12 +59,10 @@ def read_calls(lines: Iterable[str]) -> Iterator[Call]:
             rest = head + resumed["rest"]
         call = _CALL.match(rest)
         if call is not None:
-            opened = _DESCRIPTOR.match(call["result"] + call["more"])
             yield Call(
                 call["name"],
                 call["arguments"],
                 int(call["result"]),
-                opened["target"] if opened else "",
                 began,
                 number,
             )

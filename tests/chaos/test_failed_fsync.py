@@ -22,7 +22,7 @@ from bench.server_process import ServerProcess
 
 CLIENTS = 16
 USERS = 8
-CALLS = "openat,pwrite64,pwritev,writev,write,fdatasync,fsync"
+CALLS = "pwrite64,pwritev,writev,write,fdatasync,fsync"
 NO_SNAPSHOTS = ("--snapshot-interval-s", "3600", "--snapshot-entries", "1000000")
 META_PAGE_BYTES = 120
 WAIT_S = 60.0

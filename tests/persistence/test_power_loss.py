@@ -51,6 +51,11 @@ def pages_of(data: Path) -> Pages:
         return {number: file.read(PAGE_BYTES) for number in range(newest.last_page + 1)}
 
 
+def meta_pages_of(log: Path) -> bytes:
+    with (log / "data.mdb").open("rb") as file:
+        return file.read(META_PAGES * PAGE_BYTES)
+
+
 @dataclass
 class Disk:
     """The log's file as a disk has it that loses power now.
@@ -222,8 +227,7 @@ def log_path(tmp_path: Path) -> Path:
     path = create_data_directory(tmp_path / "data", 1).log
     log = LogStore(path)
     for number in range(1, 6):
-        with (path / "data.mdb").open("rb") as file:
-            metas = file.read(META_PAGES * PAGE_BYTES)
+        metas = meta_pages_of(path)
         log.commit([batch(number, 300)])
     log.close()
     with (path / "data.mdb").open("r+b") as file:
@@ -291,8 +295,7 @@ def test_a_record_of_a_commit_that_was_given_up_is_not_taken_for_one(tmp_path: P
     transaction.put((3).to_bytes(8, "big"), bytes(1000))
     transaction.put((2).to_bytes(8, "big"), given_up)
     transaction.abort()
-    with (path / "data.mdb").open("rb") as file:
-        metas = file.read(META_PAGES * PAGE_BYTES)
+    metas = meta_pages_of(path)
     log.commit([batch(2, 10)])
     log.close()
     left = (path / "data.mdb").read_bytes()
@@ -343,8 +346,7 @@ def test_a_leaf_that_leads_nowhere_is_none(log_path: Path) -> None:
     """A bit is another in a page that seems free, where no check has looked."""
     long = batch(6, 5_000)
     log = LogStore(log_path)
-    with (log_path / "data.mdb").open("rb") as file:
-        metas = file.read(META_PAGES * PAGE_BYTES)
+    metas = meta_pages_of(log_path)
     log.commit([long])
     log.close()
     data = bytearray((log_path / "data.mdb").read_bytes())
