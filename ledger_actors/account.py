@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -11,44 +12,58 @@ from ledger_actors.identity import IdempotencyKey, Reference, UserId
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
 
+NO_STEP: Final = 0
+"""Before the first step of a shard."""
+
 
 class Account(msgspec.Struct, eq=False, gc=False):
     """Balance, count and the newest entries of one user. `opened` makes one.
 
-    An entry is staged first, which no reader sees, and applied once it is durable. The entries
-    that no snapshot has are the tail; the older ones are in the snapshot store.
+    An entry is staged first, in a step of its shard, and no reader sees it until that is committed.
+    The entries that no snapshot has are the tail; the older ones are in the snapshot store.
 
     Hundreds of thousands are in memory at once. The garbage collector looks at none, nor at a
     dictionary of entries: where it did, callers waited for a quarter of a second.
 
     Attributes:
-        count: how many entries the history has.
-        balance: None as long as nobody has asked for it: a replay reads the log alone, and what is
-            folded is looked up (`load`) when it is needed.
+        newest: how many entries the history has, with those of the step.
+        total: the balance, with those of the step; None as long as nobody has asked for it: a
+            replay reads the log alone, and what is folded is looked up (`load`) when it is needed.
         folded: the snapshot store may know idempotency keys of the user.
         tail: the entries in no snapshot, in order, each under its idempotency key, or under its
-            number where it has none. At the end, past `count`, are the staged ones.
-        newest: `count` with what is staged.
-        total: `balance` with what is staged.
+            number where it has none. At the end are those of the step.
+        step: the last one that staged something, or `NO_STEP`.
+        count: `newest` without what the step staged.
+        balance: `total` without what the step staged.
     """
 
     user: UserId
-    count: int
-    balance: Micros | None
-    folded: bool
-    tail: dict[IdempotencyKey | int, Entry]
     newest: int
     total: Micros | None
+    folded: bool
+    tail: dict[IdempotencyKey | int, Entry]
+    step: int
+    count: int
+    balance: Micros | None
 
     @property
     def idle(self) -> bool:
         """Nothing is known here that the snapshot store does not know."""
         return not self.tail
 
-    @property
-    def staged(self) -> int:
-        """How many entries are on their way to the log."""
-        return self.newest - self.count
+    def count_before(self, step: int) -> int:
+        """How many entries the history has without those of that step, the last or a later one."""
+        return self.count if self.step == step else self.newest
+
+    def balance_before(self, step: int) -> Micros | None:
+        """The balance without what that step staged, the last or a later one."""
+        return self.balance if self.step == step else self.total
+
+    def begin(self, step: int) -> None:
+        """From now on it stages in that step; what it staged before is durable."""
+        self.step = step
+        self.count = self.newest
+        self.balance = self.total
 
     def stage(
         self,
@@ -74,16 +89,12 @@ class Account(msgspec.Struct, eq=False, gc=False):
         return entry
 
     def unstage(self) -> None:
-        """Forgets what is staged: the log refused it."""
-        for _ in range(self.staged):
+        """Forgets what its last step staged: the log refused it."""
+        for _ in range(self.newest - self.count):
             self.tail.popitem()
         self.newest = self.count
         self.total = self.balance
-
-    def apply_staged(self) -> None:
-        """Takes in what is staged: it is durable."""
-        self.count = self.newest
-        self.balance = self.total
+        self.step = NO_STEP
 
     def apply(self, entry: Entry) -> None:
         """Takes in an entry that the log has.
@@ -91,12 +102,11 @@ class Account(msgspec.Struct, eq=False, gc=False):
         Raises:
             CorruptStore: it is not the entry that comes next.
         """
-        if entry.number != self.count + 1:
-            raise out_of_order(entry, self.count)
-        assert not self.staged
-        self.count = self.newest = entry.number
-        if self.balance is not None:
-            self.balance = self.total = Micros(self.balance + entry.amount)
+        if entry.number != self.newest + 1:
+            raise out_of_order(entry, self.newest)
+        self.newest = entry.number
+        if self.total is not None:
+            self.total = Micros(self.total + entry.amount)
         # A log in which a key has counted twice shows both: every entry has a place of its own.
         name: IdempotencyKey | int | None = entry.key
         if name is None or name in self.tail:
@@ -109,27 +119,22 @@ class Account(msgspec.Struct, eq=False, gc=False):
         Raises:
             CorruptStore: they do not follow each other.
         """
-        following = self.newest_first(summary.entries + 1, self.count)
-        if summary.entries + len(following) != self.count:
+        following = self.newest_first(summary.entries + 1, self.newest)
+        if summary.entries + len(following) != self.newest:
             raise CorruptStore(
                 f"the snapshot has {summary.entries} entries of user {self.user!r}, the log has "
-                f"{len(self.tail)} that end at entry {self.count}"
+                f"{len(self.tail)} that end at entry {self.newest}"
             )
-        assert not self.staged
-        self.balance = Micros(summary.balance + sum(entry.amount for entry in following))
-        self.total = self.balance
-        return self.balance
+        self.total = Micros(summary.balance + sum(entry.amount for entry in following))
+        return self.total
 
-    def forget(self, through: int) -> None:
-        """Lets go of the entries up to that number: a snapshot has them."""
-        if not self.tail:
-            return
+    def forget(self, entry: Entry) -> None:
+        """Lets go of the oldest entry of the tail: a snapshot has it."""
         self.folded = True
-        left = self.newest - through
-        if not left:
-            self.tail.clear()
-            return
-        for name in [*islice(self.tail, len(self.tail) - left)]:
+        name = entry.key
+        if name is None or self.tail.get(name) is not entry:
+            del self.tail[entry.number]
+        else:
             del self.tail[name]
 
     def newest_first(self, first: int, last: int) -> Sequence[Entry]:
@@ -141,4 +146,4 @@ class Account(msgspec.Struct, eq=False, gc=False):
 
 def opened(user: UserId, count: int, balance: Micros | None) -> Account:
     """An account of so many entries, all of which a snapshot has."""
-    return Account(user, count, balance, count > 0, {}, count, balance)
+    return Account(user, count, balance, count > 0, {}, NO_STEP, count, balance)

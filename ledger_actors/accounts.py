@@ -2,11 +2,10 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from ledger_actors.account import Account, opened
+from ledger_actors.account import NO_STEP, Account, opened
 from ledger_actors.credit import CreditRequest, Outcome, Replayed, Submission
 from ledger_actors.entry import Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore, IdempotencyKeyReused, Refused
@@ -17,6 +16,9 @@ from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestState, Reque
 
 PAGE_SIZE: Final = 10
 """Entries on a page of history."""
+
+LOOKED_UP_TOGETHER_MIN: Final = 64
+"""Requests. Of fewer, one by one costs less: they are no neighbours in the snapshots."""
 
 Recorded = Mapping[tuple[UserId, IdempotencyKey], Entry]
 """What the snapshots know of the requests that were looked up."""
@@ -52,7 +54,9 @@ class Accounts:
         self._unfolded: deque[Entry] = deque()
         self._positions: deque[LogPosition] = deque()
         self._lengths: deque[int] = deque()
-        self._touched: list[Account] = []
+        # The step that stages now, or will be the next to do so.
+        self._step = NO_STEP + 1
+        self._staged: Sequence[Entry] = ()
         self._opened_now: list[Account] = []
         self.duplicates = Duplicates()
 
@@ -70,12 +74,13 @@ class Accounts:
         account = self._active.get(user)
         if account is None:
             return self._folded(user).balance
-        return self._load(account) if account.balance is None else account.balance
+        balance = account.balance_before(self._step)
+        return self._load(account) if balance is None else balance
 
     def count(self, user: UserId) -> int:
         """How many entries the user's history has."""
         account = self._active.get(user)
-        return self._folded(user).entries if account is None else account.count
+        return self._folded(user).entries if account is None else account.count_before(self._step)
 
     def history(self, user: UserId, page: int) -> Sequence[Entry]:
         """One page of the user's history, newest first; page 1 has the newest entries."""
@@ -93,44 +98,39 @@ class Accounts:
         """What has become of the user's request with that key, as far as it was staged."""
         account = self._active.get(user)
         entry = None if account is None else account.tail.get(key)
-        if account is not None and entry is not None and entry.number > account.count:
+        if account is not None and entry is not None and self._is_staged(entry, account):
             return IN_FLIGHT
         if entry is None and (account is None or account.folded):
             entry = self._snapshots.recorded(user, key)
         return UNKNOWN if entry is None else RequestStatus(RequestState.DONE, entry)
 
-    def stage(
-        self, submissions: Sequence[Submission], now: Timestamp, found: Recorded | None = None
-    ) -> list[Entry]:
+    def stage(self, submissions: Sequence[Submission], now: Timestamp) -> list[Entry]:
         """Gives every request its outcome, and returns the entries that are to be logged for it.
 
         The outcomes come true with `commit`, or not at all, with `abort`. Nothing may be staged
         already.
-
-        Args:
-            found: what the snapshots know of the keys of all these requests, looked up just now.
-                Without it they are looked up one by one, where memory does not know better.
         """
-        if found is not None:
-            self._open_all(submissions)
+        requests = sum([len(submission.requests) for submission in submissions])
+        found = self._look_up(submissions) if requests >= LOOKED_UP_TOGETHER_MIN else None
         entries: list[Entry] = []
         for submission in submissions:
             self._stage(submission, now, found, entries)
+        self._staged = entries
         return entries
 
     def commit(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         """Takes in what is staged: the log has it at that position."""
-        for account in self._touched:
-            account.apply_staged()
         self._keep(position, entries)
         self._end_staging()
 
     def abort(self) -> None:
         """Forgets what is staged: the log refused it."""
-        for account in self._touched:
-            account.unstage()
-        # What was folded meanwhile may have left nothing but the staged.
-        self._opened_now += self._touched
+        for entry in self._staged:
+            account = self._active[entry.user]
+            if account.step == self._step:
+                account.unstage()
+                # What was folded meanwhile may have left nothing but the staged.
+                self._opened_now.append(account)
         self._end_staging()
 
     def _stage(
@@ -140,11 +140,11 @@ class Accounts:
         found: Recorded | None,
         entries: list[Entry],
     ) -> None:
-        active, outcomes = self._active, submission.outcomes
+        active, step, outcomes = self._active, self._step, submission.outcomes
         for request in submission.requests:
             try:
                 account = active.get(request.user)
-                if account is None or account.balance is None:
+                if account is None or account.total is None:
                     account = self._opened(request.user)
                 key = request.key
                 if key is not None:
@@ -160,9 +160,9 @@ class Accounts:
                         outcomes.append(outcome)
                         submission.uniform = False
                         continue
+                if account.step != step:
+                    account.begin(step)
                 entry = account.stage(request.amount, now, key, request.reference)
-                if entry.number == account.count + 1:
-                    self._touched.append(account)
             except (Refused, CorruptStore) as error:
                 # What is stored of one user says nothing against the others.
                 outcomes.append(error.with_traceback(None))
@@ -175,15 +175,19 @@ class Accounts:
         duplicates = self.duplicates
         if isinstance(outcome, IdempotencyKeyReused):
             duplicates.key_reused += 1
-        elif recorded.number > account.count:
+        elif self._is_staged(recorded, account):
             duplicates.in_flight += 1
         elif recorded.key in account.tail:
             duplicates.from_memory += 1
         else:
             duplicates.from_snapshot += 1
 
-    def _open_all(self, submissions: Sequence[Submission]) -> None:
-        """Opens the accounts of all these requests that are not in memory."""
+    def _is_staged(self, entry: Entry, account: Account) -> bool:
+        return entry.number > account.count_before(self._step)
+
+    def _look_up(self, submissions: Sequence[Submission]) -> Recorded | None:
+        """What the snapshots know of all these requests. None where something cannot be read:
+        looked up one by one, it shows what."""
         active = self._active
         unseen = {
             request.user
@@ -191,18 +195,26 @@ class Accounts:
             for request in submission.requests
             if request.user not in active
         }
-        # One that cannot be read is left for `_opened`, which shows whose it is.
-        with suppress(CorruptStore):
+        try:
             known = self._snapshots.accounts_many(unseen) if unseen else {}
             for user in unseen:
                 self._open(user, known.get(user, NO_ACCOUNT))
+            folded = [
+                (request.user, request.key)
+                for submission in submissions
+                for request in submission.requests
+                if request.key is not None and active[request.user].folded
+            ]
+            return self._snapshots.recorded_many(folded) if folded else {}
+        except CorruptStore:
+            return None
 
     def _opened(self, user: UserId) -> Account:
         """The user's account in memory, to stage entries in."""
         account = self._active.get(user)
         if account is None:
             account = self._open(user, self._folded(user))
-        elif account.balance is None:
+        elif account.total is None:
             self._load(account)
         return account
 
@@ -215,8 +227,9 @@ class Accounts:
         for account in self._opened_now:
             if account.idle:
                 self._active.pop(account.user, None)
-        self._touched.clear()
         self._opened_now.clear()
+        self._staged = ()
+        self._step += 1
 
     def apply(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         """Takes in what the log has at that position, without a look at the snapshot store.
@@ -237,21 +250,18 @@ class Accounts:
 
         It works in steps, so that forgetting many does not hold up the callers.
         """
-        positions, unfolded, until = self._positions, self._unfolded, self._snapshots.position
-        folded: dict[UserId, int] = {}
+        active, positions, until = self._active, self._positions, self._snapshots.position
         forgotten = 0
         while forgotten < entries_max and positions and positions[0] <= until:
             positions.popleft()
             length = self._lengths.popleft()
             forgotten += length
             for _ in range(length):
-                entry = unfolded.popleft()
-                folded[entry.user] = entry.number
-        for user, number in folded.items():
-            account = self._active[user]
-            account.forget(number)
-            if account.idle:
-                del self._active[user]
+                entry = self._unfolded.popleft()
+                account = active[entry.user]
+                account.forget(entry)
+                if account.idle:
+                    del active[entry.user]
         return forgotten
 
     def _keep(self, position: LogPosition, entries: Sequence[Entry]) -> None:

@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import trio
 
-from ledger_actors.accounts import Recorded
 from ledger_actors.entry import Batch, LogPosition, Timestamp
-from ledger_actors.errors import CorruptStore, LogFailed, LogUnavailable
-from ledger_actors.ports import Clock, SnapshotStore, WriteAheadLog
+from ledger_actors.errors import LogFailed, LogUnavailable
+from ledger_actors.ports import Clock, WriteAheadLog
 from ledger_actors.readiness import Readiness
 from ledger_actors.shard import Shard
-
-LOOKED_UP_TOGETHER_MIN: Final = 512
-"""Requests. Of fewer, one by one costs less: they are no neighbours in the snapshots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +34,8 @@ class GroupCommit:
         refused_appends: how many found no room in the log.
     """
 
-    def __init__(
-        self, log: WriteAheadLog, snapshots: SnapshotStore, clock: Clock, readiness: Readiness
-    ) -> None:
+    def __init__(self, log: WriteAheadLog, clock: Clock, readiness: Readiness) -> None:
         self._log = log
-        self._snapshots = snapshots
         self._clock = clock
         self._readiness = readiness
         self._waiting: list[Shard] = []
@@ -91,17 +83,11 @@ class GroupCommit:
         batches: list[Batch] = []
         now = self._clock.now()
         self.step = CommitStep(now)
-        found: Recorded | None = None
-        try:
-            if sum([shard.take() for shard in shards]) >= LOOKED_UP_TOGETHER_MIN:
-                found = self._look_up(shards)
-        except Exception as defect:
-            for shard in shards:
-                self._restart(shard, defect, restarts)
-            shards = ()
+        for shard in shards:
+            shard.take()
         for shard in shards:
             try:
-                batch = shard.stage(now, found)
+                batch = shard.stage(now)
             except Exception as defect:
                 self._restart(shard, defect, restarts)
             else:
@@ -139,21 +125,6 @@ class GroupCommit:
                     self._restart(shard, defect, restarts)
         finally:
             self.appending_since_s = None
-
-    def _look_up(self, shards: Sequence[Shard]) -> Recorded | None:
-        """What the snapshots know of everything in flight in these shards; None where something
-        cannot be read: looked up one by one, it shows what."""
-        keyed = [
-            (request.user, request.key)
-            for shard in shards
-            for submission in shard.in_flight
-            for request in submission.requests
-            if request.key is not None
-        ]
-        try:
-            return self._snapshots.recorded_many(keyed) if keyed else {}
-        except CorruptStore:
-            return None
 
     def _restart(self, shard: Shard, defect: Exception, restarts: trio.Nursery) -> None:
         shard.crash(defect)

@@ -75,7 +75,7 @@ class Ledger:
         self._limits = limits
         self._on_restart = on_restart
         self._readiness = Readiness(log, probe_interval_s=limits.probe_interval_s)
-        self._group_commit = GroupCommit(log, snapshots, clock, self._readiness)
+        self._group_commit = GroupCommit(log, clock, self._readiness)
         self._shards: Sequence[Shard] = ()
         self._overfull = False
         self._refusal: str | None = None

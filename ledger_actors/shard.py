@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from ledger_actors.accounts import Accounts, Duplicates, Recorded
+from ledger_actors.accounts import Accounts, Duplicates
 from ledger_actors.credit import Outcome, Replayed, Submission
 from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import (
@@ -116,29 +116,19 @@ class Shard:
         """Takes nothing more in; what waits is still served."""
         self._inbox.close()
 
-    def take(self) -> int:
-        """Begins a step with everything that waits; returns how many requests that are."""
+    def take(self) -> None:
+        """Begins a step with everything that waits."""
         assert not self._in_flight, "one step after the other"
-        waiting = self._inbox.waiting
         self._in_flight = self._inbox.take_all()
-        return waiting
 
-    @property
-    def in_flight(self) -> Sequence[Submission]:
-        """What was taken, and is not answered."""
-        return self._in_flight
-
-    def stage(self, now: Timestamp, found: Recorded | None) -> Batch | None:
+    def stage(self, now: Timestamp) -> Batch | None:
         """Returns what of all that was taken is to be logged, stamped with now.
 
         `commit`, `abort` or `fail` must follow; or nothing, where it returns None: then nothing is
         to be logged, and everything is answered.
-
-        Args:
-            found: as `Accounts.stage` has it.
         """
         assert self._accounts is not None
-        self._entries = self._accounts.stage(self._in_flight, now, found)
+        self._entries = self._accounts.stage(self._in_flight, now)
         if self._entries:
             return Batch(self._shard, self._entries)
         self._accounts.abort()

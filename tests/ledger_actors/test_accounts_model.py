@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,13 +88,11 @@ class Ledger:
         self.accounts = Accounts(self.snapshots)
         self.model = Model()
 
-    def credit(self, requests: list[Credit], *, many: bool, committed: bool) -> None:
+    def credit(self, requests: list[Credit], *, committed: bool) -> None:
         before = {user: list(history) for user, history in self.model.histories.items()}
         expected = [self.model.take(request) for request in requests]
         submission = Submission(tuple(requests))
-        keyed = [(request.user, request.key) for request in requests if request.key is not None]
-        found = self.snapshots.recorded_many(keyed) if many else None
-        entries = self.accounts.stage([submission], Timestamp(0), found)
+        entries = self.accounts.stage([submission], Timestamp(0))
         assert [type(outcome) for outcome in submission.outcomes] == expected
         # What is staged is not to be seen: neither before it is durable, nor if it never is.
         told = self.model
@@ -118,10 +117,16 @@ class Ledger:
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps, st.booleans())
+@given(steps, st.sampled_from([1, 4, 64]))
 def test_accounts_tell_what_was_taken_whatever_is_folded(
-    drawn: list[tuple[str, list[Credit]]], many: bool
+    drawn: list[tuple[str, list[Credit]]], looked_up_together_min: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ledger_actors.accounts.LOOKED_UP_TOGETHER_MIN", looked_up_together_min)
+        run(drawn)
+
+
+def run(drawn: list[tuple[str, list[Credit]]]) -> None:
     ledger = Ledger()
     for step, requests in drawn:
         if step == "fold":
@@ -131,5 +136,5 @@ def test_accounts_tell_what_was_taken_whatever_is_folded(
         elif step == "forget":
             ledger.accounts.forget_folded(7)
         else:
-            ledger.credit(requests, many=many, committed=step == "commit")
+            ledger.credit(requests, committed=step == "commit")
         ledger.check()

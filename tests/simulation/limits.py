@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from simulation.scenario import World
 
+import ledger_actors.accounts
 import ledger_actors.forgetting
-import ledger_actors.group_commit
 import ledger_actors.recovery
 import persistence.log_store
 import persistence.snapshotter
@@ -18,7 +18,7 @@ def in_force(world: World) -> Iterator[None]:
     sizes = [
         (ledger_actors.recovery, "ENTRIES_PER_READ", world.entries_per_read),
         (ledger_actors.forgetting, "ENTRIES_PER_STEP_MIN", world.entries_per_forgetting),
-        (ledger_actors.group_commit, "LOOKED_UP_TOGETHER_MIN", world.looked_up_together),
+        (ledger_actors.accounts, "LOOKED_UP_TOGETHER_MIN", world.looked_up_together),
         (persistence.snapshotter, "ENTRIES_PER_TRANSACTION", world.entries_per_fold),
         (persistence.log_store, "CUT_PER_COMMIT", world.cut_per_commit),
         (persistence.log_store, "CUT_PER_CALL", world.cut_per_call),

@@ -74,9 +74,9 @@ MUTANTS = [
     mutant(
         "show what is staged",
         (
-            ACCOUNTS,
-            "is None else account.balance",
-            "is None else account.total",
+            ACCOUNT,
+            "return self.balance if self.step == step else self.total",
+            "return self.total",
         ),
     ),
     mutant(
@@ -95,21 +95,17 @@ MUTANTS = [
         "remember the keys of the refused",
         (
             ACCOUNT,
-            "        for _ in range(self.staged):\n            self.tail.popitem()\n",
+            "        for _ in range(self.newest - self.count):\n            self.tail.popitem()\n",
             "",
         ),
     ),
     mutant(
         "remember the amounts of the refused",
-        (
-            ACCOUNT,
-            "        self.newest = self.count\n        self.total = self.balance\n",
-            "        self.newest = self.count\n",
-        ),
+        (ACCOUNT, "        self.total = self.balance\n", ""),
     ),
     mutant(
         "keep accounts that nothing is left of",
-        (ACCOUNTS, "        self._opened_now += self._touched\n", ""),
+        (ACCOUNTS, "                self._opened_now.append(account)\n", ""),
     ),
     mutant(
         "say that nothing was recorded, after the fsync failed",
@@ -148,7 +144,7 @@ MUTANTS = [
     ),
     mutant(
         "look up no keys when many come at once",
-        (GROUP_COMMIT, "if request.key is not None\n", "if False\n"),
+        (ACCOUNTS, "if request.key is not None and active[request.user].folded", "if False"),
     ),
     mutant(
         "forget that a snapshot has keys of the user",
@@ -229,11 +225,10 @@ MUTANTS = [
         ),
         (
             ACCOUNT,
-            "        if entry.number != self.count + 1:\n"
-            "            raise out_of_order(entry, self.count)\n"
-            "        assert not self.staged\n"
-            "        self.count = self.newest = entry.number\n",
-            "        self.count = self.newest = self.count + 1\n",
+            "        if entry.number != self.newest + 1:\n"
+            "            raise out_of_order(entry, self.newest)\n"
+            "        self.newest = entry.number\n",
+            "        self.newest += 1\n",
         ),
     ),
     mutant(
