@@ -133,21 +133,30 @@ class Admission:
             if caller is None or not caller.scopes & scope:
                 caller = self.caller(authorization, scope)
         user = decode_user(segment)
+        now = self.now
         bucket: TokenBucket | None = None
         if caller is not None:
             if caller.prefix is not None:
                 self.check_user(caller, user)
             bucket = caller.bucket
             if bucket is not None:
-                wait = bucket.take(self.now)
+                if bucket.left and bucket.moment == now:
+                    bucket.left -= 1
+                else:
+                    wait = bucket.take(now)
+                    if wait is not None:
+                        raise self._throttled(KEY, wait, caller)
+        users = self._users
+        if users is not None:
+            if users.spare and users.moment == now:
+                users.spare -= 1
+                users.noted.append(user)
+            else:
+                wait = users.take(user, now)
                 if wait is not None:
-                    raise self._throttled(KEY, wait, caller)
-        if self._users is not None:
-            wait = self._users.take(user, self.now)
-            if wait is not None:
-                if bucket is not None:
-                    bucket.give_back(1)
-                raise self._throttled(USER, wait, caller)
+                    if bucket is not None:
+                        bucket.give_back(1)
+                    raise self._throttled(USER, wait, caller)
         return user
 
     def take_many(

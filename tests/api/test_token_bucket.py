@@ -51,6 +51,61 @@ def test_a_users_bucket_gives_what_a_plain_one_gives(
         assert (take(buckets, "u", now) is None) == plain.take(now, 1)
 
 
+def take_quickly(bucket: TokenBucket, now: float) -> bool:
+    """As those do who know what is left."""
+    if bucket.left and bucket.moment == now:
+        bucket.left -= 1
+        return True
+    return bucket.take(now) is None
+
+
+def take_quickly_for(buckets: UserBuckets, user: str, now: float) -> bool:
+    """As those do who know what is left."""
+    if buckets.spare and buckets.moment == now:
+        buckets.spare -= 1
+        buckets.noted.append(UserId(user))
+        return True
+    return take(buckets, user, now) is None
+
+
+@given(rates, visits)
+def test_a_bucket_gives_the_same_to_those_who_know_what_is_left(
+    rate: Rate, visited: list[tuple[float, int]]
+) -> None:
+    bucket, plain, now = TokenBucket(rate), PlainBucket(rate), START
+    for pause, tokens in visited:
+        now += pause
+        for _ in range(tokens):
+            assert take_quickly(bucket, now) == plain.take(now, 1)
+        assert (bucket.take(now, tokens) is None) == plain.take(now, tokens)
+
+
+moments = st.lists(
+    st.tuples(pauses, st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12)),
+    max_size=30,
+)
+
+
+@given(rates, moments, st.sampled_from([0, 2]))
+def test_each_user_is_given_what_a_plain_bucket_gives(
+    rate: Rate, visited: list[tuple[float, list[tuple[str, bool]]]], bulk_size: int
+) -> None:
+    buckets, plain, now = UserBuckets(rate), {user: PlainBucket(rate) for user in "abc"}, START
+    for pause, users in visited:
+        now += pause
+        for user, quickly in users:
+            given_ = (
+                take_quickly_for(buckets, user, now)
+                if quickly
+                else take(buckets, user, now) is None
+            )
+            assert given_ == plain[user].take(now, 1)
+        bulk = [user for user, _ in users] * bulk_size
+        waits = buckets.take_each([UserId(user) for user in bulk], now)
+        refused = [place for place, user in enumerate(bulk) if not plain[user].take(now, 1)]
+        assert list(waits) == refused
+
+
 @given(rates, st.lists(st.tuples(pauses, st.lists(st.integers(0, 30), min_size=1)), max_size=99))
 def test_no_more_users_are_kept_than_may_be(
     rate: Rate, visited: list[tuple[float, list[int]]]
