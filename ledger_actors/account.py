@@ -55,10 +55,6 @@ class Account(msgspec.Struct, eq=False, gc=False):
         """How many entries the history has without those of that step, the last or a later one."""
         return self.count if self.step == step else self.newest
 
-    def balance_before(self, step: int) -> Micros | None:
-        """The balance without what that step staged, the last or a later one."""
-        return self.balance if self.step == step else self.total
-
     def begin(self, step: int) -> None:
         """From now on it stages in that step; what it staged before is durable."""
         self.step = step

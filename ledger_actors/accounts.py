@@ -74,7 +74,7 @@ class Accounts:
         account = self._active.get(user)
         if account is None:
             return self._folded(user).balance
-        balance = account.balance_before(self._step)
+        balance = account.balance if account.step == self._step else account.total
         return self._load(account) if balance is None else balance
 
     def count(self, user: UserId) -> int:

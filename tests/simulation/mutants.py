@@ -74,9 +74,9 @@ MUTANTS = [
     mutant(
         "show what is staged",
         (
-            ACCOUNT,
-            "return self.balance if self.step == step else self.total",
-            "return self.total",
+            ACCOUNTS,
+            "account.balance if account.step == self._step else account.total",
+            "account.total",
         ),
     ),
     mutant(
