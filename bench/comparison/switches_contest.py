@@ -26,25 +26,60 @@ SECONDS_MAX: Final = 1.0
 one second to the next."""
 
 
+class Side:
+    """The servers in one position of all switches: another one for each repetition.
+
+    By chance, such as by where its memory lies, one process is quicker than another for as long as
+    it runs, by more than what is compared.
+    """
+
+    def __init__(self, stage: Stage, position: Position, up: ExitStack) -> None:
+        """
+        Args:
+            up: what ends the servers.
+        """
+        self.position = position
+        self._stage = stage
+        self._up = up
+        self._started: list[tuple[BitBurst, Audit]] = []
+
+    def server(self, repetition: int) -> tuple[BitBurst, Audit]:
+        """That of the repetition, and what reads back what is sent to it.
+
+        Raises:
+            BenchError: it did not start.
+        """
+        while len(self._started) <= repetition:
+            name = f"switches-{self.position.name.replace(' ', '-')}-{len(self._started)}"
+            server = self._up.enter_context(self._stage.bitburst(name, self.position.flags))
+            with awake(server):
+                audit = Audit(server.url, self._stage.setting.users, self.position.headers)
+            self._started.append((server, audit))
+        return self._started[repetition]
+
+    def check(self) -> None:
+        """Reads back what was sent to all of them.
+
+        Raises:
+            BenchError: one did not answer as it should.
+        """
+        for repetition, (server, audit) in enumerate(self._started):
+            with awake(server):
+                audited = audit.check()
+            name = f"adds, {self.position.name}, {repetition}"
+            self._stage.results.note(name, audited.text, audited.wrong)
+
+
 def compare_switches(stage: Stage) -> None:
     """Adds, reads and bulks; each load both ways, right after one another."""
     repetitions = REPETITIONS_FOR_ONE * stage.setting.repetitions
     positions = both_ways([*SWITCHES, api_keys(stage.setting.folder)])
     with ExitStack() as up:
-        servers: list[tuple[Position, BitBurst, Audit]] = []
-        for position in positions:
-            name = f"switches-{position.name.replace(' ', '-')}"
-            server = up.enter_context(stage.bitburst(name, position.flags))
-            with awake(server):
-                audit = Audit(server.url, stage.setting.users, position.headers)
-            servers.append((position, server, audit))
+        sides = [Side(stage, position, up) for position in positions]
         for load in LOADS:
-            entrants = [_entrant(stage, load, *one) for one in servers]
-            _alternate(stage, entrants, repetitions)
-        for position, server, audit in servers:
-            with awake(server):
-                audited = audit.check()
-            stage.results.note(f"adds, {position.name}", audited.text, audited.wrong)
+            _alternate(stage, [_entrant(stage, load, side) for side in sides], repetitions)
+        for side in sides:
+            side.check()
     dice = random.Random(stage.setting.seed)
     credits_ = max(1, stage.setting.bulk_credits // REPETITIONS_FOR_ONE)
     users = [dice.randrange(stage.setting.users) for _ in range(credits_)]
@@ -88,22 +123,21 @@ def per_processor_second(figure: Figure) -> Figure | None:
     )
 
 
-def _entrant(
-    stage: Stage, load: Load, position: Position, server: BitBurst, audit: Audit
-) -> Entrant:
+def _entrant(stage: Stage, load: Load, side: Side) -> Entrant:
     def measure(repetition: int) -> Sample:
+        server, audit = side.server(repetition)
         plan = Plan(
             load=load,
             users=stage.setting.users,
             run=f"{load}-{repetition}",
             seed=stage.setting.seed + repetition,
             counted_users=audit.users,
-            headers=position.headers,
+            headers=side.position.headers,
         )
         seconds = min(SECONDS_MAX, stage.setting.seconds)
         outcome, busy = stage.ask(server, plan, CONNECTIONS, seconds=seconds)
         audit.expect(outcome)
         return sample_of(outcome, busy)
 
-    name = FigureName(BITBURST, f"{load}, {position.name}")
+    name = FigureName(BITBURST, f"{load}, {side.position.name}")
     return Entrant(name, "requests/s", stage.generator, stage.setting.pinned, measure)
