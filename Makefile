@@ -26,8 +26,9 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml
 serve: $(VENV)/serve.stamp ## run the server on http://127.0.0.1:8080, data in ./data
 	$(BIN)/bitburst serve $(ARGS)
 
-test: $(VENV)/dev.stamp ## run the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+# Tests of one file share servers, so they stay together.
+test: $(VENV)/dev.stamp ## run the whole test suite, on up to four cores
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, layers
 	$(BIN)/ruff check .
