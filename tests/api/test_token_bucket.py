@@ -115,7 +115,7 @@ def test_no_more_users_are_kept_than_may_be(
         now += pause
         buckets.take_each([UserId(str(user)) for user in users], now)
         assert len(buckets) <= 8
-        # What was only counted is kept before another takes a token.
+        # Who was only noted is kept before another takes a token.
         take(buckets, "u", now)
         assert len(buckets) <= 8
 

@@ -285,6 +285,7 @@ async def test_a_shard_whose_keys_cannot_be_looked_up_comes_back_alone(
             assert kinds(outcomes) == [ShardRestarted, Entry]
         assert kinds(await settled(ledger.submit_bulk(credits_))) == [Entry, Replayed]
         assert await ledger.balance(ANN) == 2
+        assert await ledger.balance(BOB) == 2
 
 
 async def test_what_comes_while_a_step_is_staged_waits_for_the_next(
