@@ -118,9 +118,9 @@ class Accounts:
         self._staged = entries
         return entries
 
-    def commit(self, position: LogPosition, entries: Sequence[Entry]) -> None:
+    def commit(self, position: LogPosition) -> None:
         """Takes in what is staged: the log has it at that position."""
-        self._keep(position, entries)
+        self._keep(position, self._staged)
         self._end_staging()
 
     def abort(self) -> None:

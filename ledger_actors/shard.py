@@ -138,7 +138,7 @@ class Shard:
     def commit(self, position: LogPosition) -> None:
         """The log has what was staged, at that position: applies it, and answers."""
         assert self._accounts is not None
-        self._accounts.commit(position, self._entries)
+        self._accounts.commit(position)
         self._settle()
 
     def abort(self, error: LogUnavailable) -> None:

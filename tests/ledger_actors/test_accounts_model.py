@@ -105,7 +105,7 @@ class Ledger:
         position = LogPosition(self.log.position)
         if entries:
             position = trio.run(self.log.append, [Batch(ShardId(0), entries)])
-        self.accounts.commit(position, entries)
+        self.accounts.commit(position)
 
     def check(self) -> None:
         for user in USERS:

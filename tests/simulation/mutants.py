@@ -66,10 +66,10 @@ MUTANTS = [
         (
             SHARD,
             "            return Batch(self._shard, self._entries)",
-            "            self._accounts.commit(LogPosition(1), self._entries)\n"
+            "            self._accounts.commit(LogPosition(1))\n"
             "            return Batch(self._shard, self._entries)",
         ),
-        (SHARD, "        self._accounts.commit(position, self._entries)\n", ""),
+        (SHARD, "        self._accounts.commit(position)\n", ""),
     ),
     mutant(
         "show what is staged",
