@@ -122,6 +122,11 @@ class Settings:
         _positive,
         "Entries in memory that no snapshot has; more are refused (503).",
     )
+    remembered_keys_max: int = _setting(
+        Limits().remembered_keys,
+        click.IntRange(min=0),
+        "Idempotency keys in memory of entries that a snapshot has: they spare look-ups.",
+    )
     snapshot_entries: int = _setting(
         SnapshotPolicy().entries, _positive, "Take a snapshot after this many entries,"
     )
@@ -195,7 +200,11 @@ class Settings:
     @property
     def limits(self) -> Limits:
         return Limits(
-            self.inbox_limit, self.unfolded_entries_max, self.probe_interval_s, self.commit_s_max
+            self.inbox_limit,
+            self.unfolded_entries_max,
+            self.remembered_keys_max,
+            self.probe_interval_s,
+            self.commit_s_max,
         )
 
     @property

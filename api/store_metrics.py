@@ -130,6 +130,11 @@ def _shard_metrics(ledger: LedgerStatistics) -> Iterator[Metric]:
         "Accounts in memory: those with entries that no snapshot has",
         sum(shard.active_accounts for shard in shards),
     )
+    yield gauge(
+        "remembered_keys",
+        "Idempotency keys in memory of entries that a snapshot has",
+        sum(shard.remembered_keys for shard in shards),
+    )
     yield counter(
         "shard_restarts",
         "Shards that were rebuilt from disk after a defect",

@@ -1,6 +1,6 @@
 """One user's account, as its shard holds it while some of its entries are in no snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -15,12 +15,17 @@ from ledger_actors.ports import AccountSummary
 NO_STEP: Final = 0
 """Before the first step of a shard."""
 
+FOLDED: Final = Entry(UserId(""), 0, Micros(0), Timestamp(0), None)
+"""What is known of an entry by its idempotency key alone: a snapshot has it."""
+
 
 class Account(msgspec.Struct, eq=False, gc=False):
     """Balance, count and the newest entries of one user. `opened` makes one.
 
     An entry is staged first, in a step of its shard, and no reader sees it until that is committed.
-    The entries that no snapshot has are the tail; the older ones are in the snapshot store.
+    The entries that no snapshot has are the tail; the older ones are in the snapshot store. Of
+    these either all idempotency keys are known here too, and a new key is known to be new; or none
+    are, and each key is looked up.
 
     Hundreds of thousands are in memory at once. The garbage collector looks at none, nor at a
     dictionary of entries: where it did, callers waited for a quarter of a second.
@@ -29,9 +34,12 @@ class Account(msgspec.Struct, eq=False, gc=False):
         newest: how many entries the history has, with those of the step.
         total: the balance, with those of the step; None as long as nobody has asked for it: a
             replay reads the log alone, and what is folded is looked up (`load`) when it is needed.
-        folded: the snapshot store may know idempotency keys of the user.
+        forgotten: how many of the oldest entries are not in the tail any more.
+        keyed: all idempotency keys of the user are in the tail.
+        looked_up: how many keys the snapshot store was asked for since they were not.
         tail: the entries in no snapshot, in order, each under its idempotency key, or under its
-            number where it has none. At the end are those of the step.
+            number where it has none. At the end are those of the step; at the front, where the
+            account is keyed, `FOLDED` under the key of each that is forgotten.
         step: the last one that staged something, or `NO_STEP`.
         count: `newest` without what the step staged.
         balance: `total` without what the step staged.
@@ -40,7 +48,9 @@ class Account(msgspec.Struct, eq=False, gc=False):
     user: UserId
     newest: int
     total: Micros | None
-    folded: bool
+    forgotten: int
+    keyed: bool
+    looked_up: int
     tail: dict[IdempotencyKey | int, Entry]
     step: int
     count: int
@@ -49,7 +59,12 @@ class Account(msgspec.Struct, eq=False, gc=False):
     @property
     def idle(self) -> bool:
         """Nothing is known here that the snapshot store does not know."""
-        return not self.tail
+        return self.newest == self.forgotten
+
+    @property
+    def remembered(self) -> int:
+        """How many keys of forgotten entries are in the tail."""
+        return len(self.tail) - (self.newest - self.forgotten)
 
     def count_before(self, step: int) -> int:
         """How many entries the history has without those of that step, the last or a later one."""
@@ -119,27 +134,53 @@ class Account(msgspec.Struct, eq=False, gc=False):
         if summary.entries + len(following) != self.newest:
             raise CorruptStore(
                 f"the snapshot has {summary.entries} entries of user {self.user!r}, the log has "
-                f"{len(self.tail)} that end at entry {self.newest}"
+                f"{self.newest - self.forgotten} that end at entry {self.newest}"
             )
         self.total = Micros(summary.balance + sum(entry.amount for entry in following))
         return self.total
 
-    def forget(self, entry: Entry) -> None:
-        """Lets go of the oldest entry of the tail: a snapshot has it."""
-        self.folded = True
+    def forget(self, entry: Entry) -> bool:
+        """Lets go of the oldest entry of the tail: a snapshot has it.
+
+        Returns whether its key is remembered.
+        """
+        self.forgotten = entry.number
         name = entry.key
         if name is None or self.tail.get(name) is not entry:
             del self.tail[entry.number]
-        else:
-            del self.tail[name]
+            return False
+        if self.keyed:
+            self.tail[name] = FOLDED
+            return True
+        del self.tail[name]
+        return False
+
+    def learn(self, forgotten: Iterable[Entry]) -> None:
+        """From now on all idempotency keys are known here.
+
+        Args:
+            forgotten: the entries that are forgotten, all of them.
+        """
+        tail = self.tail
+        # A key that has counted twice keeps its place: entries stay in order.
+        keys = (entry.key for entry in forgotten if entry.key not in tail)
+        self.tail = {key: FOLDED for key in keys if key is not None}
+        self.tail.update(tail)
+        self.keyed = True
+
+    def unlearn(self) -> None:
+        """Lets go of the keys of forgotten entries: the snapshot store is asked again."""
+        self.tail = {name: entry for name, entry in self.tail.items() if entry is not FOLDED}
+        self.keyed = False
+        self.looked_up = 0
 
     def newest_first(self, first: int, last: int) -> Sequence[Entry]:
         """The entries of the tail with these numbers, both included, descending."""
-        newest = self.newest
+        newest, first = self.newest, max(first, self.forgotten + 1)
         entries = reversed(self.tail.values())
         return [*islice(entries, newest - last, max(newest - first + 1, 0))]
 
 
 def opened(user: UserId, count: int, balance: Micros | None) -> Account:
     """An account of so many entries, all of which a snapshot has."""
-    return Account(user, count, balance, count > 0, {}, NO_STEP, count, balance)
+    return Account(user, count, balance, count, not count, 0, {}, NO_STEP, count, balance)

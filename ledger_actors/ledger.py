@@ -34,6 +34,9 @@ class Limits:
     """Credits waiting in front of one shard; one more is refused as `Overloaded`."""
     unfolded_entries: int = 1_000_000
     """Entries in memory that no snapshot has; one more is refused as `Overloaded`."""
+    remembered_keys: int = 1_000_000
+    """Idempotency keys in memory of entries that a snapshot has: a hundred bytes each, and their
+    own. Of what is not remembered, the snapshot store is asked."""
     probe_interval_s: float = 1.0
     """How often a log that refused a write is probed."""
     commit_s_max: float = 1.0
@@ -73,6 +76,7 @@ class Ledger:
         self._snapshots = snapshots
         self._shard_count = shards
         self._limits = limits
+        self._remembered_max = limits.remembered_keys // shards
         self._on_restart = on_restart
         self._readiness = Readiness(log, probe_interval_s=limits.probe_interval_s)
         self._group_commit = GroupCommit(log, clock, self._readiness)
@@ -267,7 +271,11 @@ class Ledger:
             CorruptStore: what is on disk is not what was written.
         """
         recovered_accounts, recovered = await recover(
-            self._shard_count, self._log, self._snapshots, progress
+            self._shard_count,
+            self._log,
+            self._snapshots,
+            progress,
+            remembered_max=self._remembered_max,
         )
         self._shards = [
             self._shard(ShardId(number), accounts)
@@ -303,7 +311,9 @@ class Ledger:
             accounts,
             inbox_limit=self._limits.inbox,
             schedule=self._group_commit.schedule,
-            rebuild=lambda shard: rebuild(shard, self._log, self._snapshots),
+            rebuild=lambda shard: rebuild(
+                shard, self._log, self._snapshots, remembered_max=self._remembered_max
+            ),
             on_restart=self._on_restart,
         )
 

@@ -33,13 +33,19 @@ async def recover(
     log: WriteAheadLog,
     snapshots: SnapshotStore,
     progress: Callable[[LogPosition], None] = lambda position: None,
+    *,
+    remembered_max: int,
 ) -> tuple[Sequence[Accounts], Recovered]:
     """The accounts of all shards, as the log has them. Nothing may be appended meanwhile.
+
+    Args:
+        progress: told the position of the last record that was read.
+        remembered_max: as for `Accounts`, for each shard.
 
     Raises:
         CorruptStore: the log is not what was written, or does not follow the snapshot.
     """
-    accounts = [Accounts(snapshots) for _ in range(shards)]
+    accounts = [Accounts(snapshots, remembered_max) for _ in range(shards)]
     position = snapshots.position
     entries = 0
     with _cycles_left_alone():
@@ -55,10 +61,15 @@ async def recover(
     return accounts, Recovered(snapshots.position, position, entries)
 
 
-async def rebuild(shard: ShardId, log: WriteAheadLog, snapshots: SnapshotStore) -> Accounts:
+async def rebuild(
+    shard: ShardId, log: WriteAheadLog, snapshots: SnapshotStore, *, remembered_max: int
+) -> Accounts:
     """The accounts of one shard, while the others serve on and snapshots move on.
 
     The shard itself must have nothing in flight.
+
+    Args:
+        remembered_max: as for `Accounts`.
 
     Raises:
         CorruptStore: as `recover`.
@@ -69,7 +80,7 @@ async def rebuild(shard: ShardId, log: WriteAheadLog, snapshots: SnapshotStore) 
         except LogCut:
             # A snapshot overtook the reading; it holds what was cut.
             continue
-        accounts = Accounts(snapshots)
+        accounts = Accounts(snapshots, remembered_max)
         for record, batch in tail:
             if record.position > snapshots.position:
                 _apply(accounts, record, batch)

@@ -29,6 +29,7 @@ class ShardStatistics:
     inbox: InboxStatistics
     active_accounts: int
     unfolded_entries: int
+    remembered_keys: int
     duplicates: Duplicates
     restarts: int
 
@@ -82,6 +83,7 @@ class Shard:
             inbox=self._inbox.statistics(),
             active_accounts=0 if accounts is None else accounts.active,
             unfolded_entries=0 if accounts is None else accounts.unfolded,
+            remembered_keys=0 if accounts is None else accounts.remembered,
             duplicates=replace(self._duplicates),
             restarts=self._restarts,
         )

@@ -144,7 +144,7 @@ async def recovered_accounts(
     ):
         log = LogInPlace(store)
         await check_joined(log, snapshots.head)
-        shards, recovered = await recover(directory.shards, log, snapshots)
+        shards, recovered = await recover(directory.shards, log, snapshots, remembered_max=1_000)
         told = {
             user: _told(shards[shard_of(user, directory.shards)], snapshots, user, keys[user])
             for user in USERS

@@ -82,10 +82,11 @@ class Model:
 class Ledger:
     """Accounts with their log and snapshots, and the model beside them."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered_max: int) -> None:
         self.log = MemoryLog()
         self.snapshots = MemorySnapshots(self.log)
-        self.accounts = Accounts(self.snapshots)
+        self.accounts = Accounts(self.snapshots, remembered_max)
+        self.remembered_max = remembered_max
         self.model = Model()
 
     def credit(self, requests: list[Credit], *, committed: bool) -> None:
@@ -108,6 +109,8 @@ class Ledger:
         self.accounts.commit(position)
 
     def check(self) -> None:
+        assert 0 <= self.accounts.remembered <= self.remembered_max
+        assert self.accounts.active or not self.accounts.remembered
         for user in USERS:
             history = self.model.histories[user]
             assert self.accounts.balance(user) == self.model.balance(user)
@@ -117,17 +120,24 @@ class Ledger:
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps, st.sampled_from([1, 4, 64]))
+@given(
+    steps, st.sampled_from([1, 4, 64]), st.sampled_from([4, 500]), st.sampled_from([0, 3, 1_000])
+)
 def test_accounts_tell_what_was_taken_whatever_is_folded(
-    drawn: list[tuple[str, list[Credit]]], looked_up_together_min: int
+    drawn: list[tuple[str, list[Credit]]],
+    looked_up_together_min: int,
+    learned_max: int,
+    remembered_max: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ledger_actors.accounts.LOOKED_UP_TOGETHER_MIN", looked_up_together_min)
-        run(drawn)
+        patch.setattr("ledger_actors.accounts.LEARNING_LOOK_UPS", 1)
+        patch.setattr("ledger_actors.accounts.LEARNED_MAX", learned_max)
+        run(drawn, remembered_max)
 
 
-def run(drawn: list[tuple[str, list[Credit]]]) -> None:
-    ledger = Ledger()
+def run(drawn: list[tuple[str, list[Credit]]], remembered_max: int) -> None:
+    ledger = Ledger(remembered_max)
     for step, requests in drawn:
         if step == "fold":
             trio.run(ledger.snapshots.fold)

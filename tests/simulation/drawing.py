@@ -66,6 +66,9 @@ def _world(rng: Random) -> World:
         entries_per_forgetting=rng.choice([1, 4, 1000]),
         entries_per_fold=rng.choice([1, 6, 20, 100_000]),
         looked_up_together=rng.choice([1, 3, 32]),
+        remembered_keys=rng.choice([0, 10, 40, 1_000_000]),
+        look_ups_before_learning=rng.choice([1, 2]),
+        learned=rng.choice([4, 500]),
         cut_per_commit=rng.choice([1, 8]),
         cut_per_call=rng.choice([1, 256]),
     )

@@ -22,6 +22,9 @@ WORLD = World(
     entries_per_forgetting=1000,
     entries_per_fold=100_000,
     looked_up_together=32,
+    remembered_keys=1_000_000,
+    look_ups_before_learning=2,
+    learned=500,
     cut_per_commit=8,
     cut_per_call=256,
 )

@@ -19,6 +19,8 @@ def in_force(world: World) -> Iterator[None]:
         (ledger_actors.recovery, "ENTRIES_PER_READ", world.entries_per_read),
         (ledger_actors.forgetting, "ENTRIES_PER_STEP_MIN", world.entries_per_forgetting),
         (ledger_actors.accounts, "LOOKED_UP_TOGETHER_MIN", world.looked_up_together),
+        (ledger_actors.accounts, "LEARNING_LOOK_UPS", world.look_ups_before_learning),
+        (ledger_actors.accounts, "LEARNED_MAX", world.learned),
         (persistence.snapshotter, "ENTRIES_PER_TRANSACTION", world.entries_per_fold),
         (persistence.log_store, "CUT_PER_COMMIT", world.cut_per_commit),
         (persistence.log_store, "CUT_PER_CALL", world.cut_per_call),

@@ -284,7 +284,12 @@ class Machine:
 
     def _limits(self) -> Limits:
         world = self.world
-        return Limits(world.inbox, world.unfolded_entries, world.probe_interval_s)
+        return Limits(
+            inbox=world.inbox,
+            unfolded_entries=world.unfolded_entries,
+            remembered_keys=world.remembered_keys,
+            probe_interval_s=world.probe_interval_s,
+        )
 
     def audit(self, ledger: Ledger) -> None:
         """Looks at every account, from the newest entry to the oldest."""

@@ -140,15 +140,39 @@ MUTANTS = [
     ),
     mutant(
         "know only the keys that are in memory",
-        (ACCOUNTS, "if recorded is None and account.folded:", "if False:"),
+        (ACCOUNTS, "elif recorded is None and not account.keyed:", "elif False:"),
     ),
     mutant(
         "look up no keys when many come at once",
-        (ACCOUNTS, "if request.key is not None and active[request.user].folded", "if False"),
+        (ACCOUNTS, "if request.key is not None and not active[request.user].keyed", "if False"),
     ),
     mutant(
         "forget that a snapshot has keys of the user",
-        (ACCOUNT, "        self.folded = True\n", ""),
+        (ACCOUNT, "count, not count, 0,", "count, True, 0,"),
+    ),
+    mutant(
+        "forget a key that a snapshot takes over, and take it for new",
+        (ACCOUNT, "            self.tail[name] = FOLDED\n", "            del self.tail[name]\n"),
+    ),
+    mutant(
+        "take a remembered key for new",
+        (
+            ACCOUNTS,
+            "recorded = self._snapshots.recorded(request.user, key)\n                    elif",
+            "recorded = None\n                    elif",
+        ),
+    ),
+    mutant(
+        "learn all keys but the oldest",
+        (
+            ACCOUNTS,
+            "self._snapshots.entries(account.user, 1,",
+            "self._snapshots.entries(account.user, 2,",
+        ),
+    ),
+    mutant(
+        "let go of keys, and take them for new",
+        (ACCOUNT, "        self.keyed = False\n", ""),
     ),
     mutant(
         "forget the key of every sixteenth entry at a snapshot",

@@ -31,6 +31,9 @@ class World:
     entries_per_forgetting: int
     entries_per_fold: int
     looked_up_together: int
+    remembered_keys: int
+    look_ups_before_learning: int
+    learned: int
     cut_per_commit: int
     cut_per_call: int
 

@@ -1,0 +1,200 @@
+"""Idempotency keys in memory of entries that a snapshot has: what they spare, what they cost."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ledger_actors import Credit, Entry, Ledger, Limits, open_ledger
+from ledger_actors.accounts import LEARNED_MAX
+from ledger_actors.credit import Outcome, Replayed
+from ledger_actors.errors import CorruptStore, IdempotencyKeyReused
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.money import Micros
+from ledger_actors.request_status import RequestState
+from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
+
+ANN = UserId("ann")
+ONE, TWO = Micros(1), Micros(2)
+OFTEN = 20
+"""Look-ups after which the keys of a dozen entries are learned."""
+
+
+class Snapshots(MemorySnapshots):
+    """Counts the keys that it is asked for."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.asked = 0
+        self.unreadable = False
+
+    def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
+        self.asked += 1
+        return super().recorded(user, key)
+
+    def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
+        if self.unreadable:
+            raise CorruptStore("a block does not match its checksum")
+        return super().entries(user, first, last)
+
+
+class World:
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.snapshots = Snapshots(self.log)
+
+    @asynccontextmanager
+    async def ledger(self, remembered_keys: int = 1_000) -> AsyncIterator[Ledger]:
+        limits = Limits(remembered_keys=remembered_keys)
+        async with open_ledger(
+            self.log, self.snapshots, ManualClock(), shards=1, limits=limits
+        ) as ledger:
+            yield ledger
+
+    async def snapshot(self, ledger: Ledger) -> None:
+        await self.snapshots.fold()
+        await ledger.adopt_snapshot()
+
+    async def snapshot_of_all_but_the_newest(self, ledger: Ledger) -> None:
+        """So the account stays in memory."""
+        await self.snapshots.fold()
+        await credit(ledger, "newest of all")
+        await ledger.adopt_snapshot()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(params=[1, 64], ids=["in a bulk", "one by one"])
+def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger_actors.accounts.LOOKED_UP_TOGETHER_MIN", request.param)
+
+
+async def credit(ledger: Ledger, *keys: str, amount: Micros = ONE) -> Sequence[Outcome]:
+    bulk = ledger.submit_bulk([Credit(ANN, amount, IdempotencyKey(key)) for key in keys])
+    await bulk.wait()
+    return bulk.outcomes()
+
+
+def keys(name: str, count: int) -> list[str]:
+    return [f"{name} {number}" for number in range(count)]
+
+
+def remembered(ledger: Ledger) -> int:
+    return sum(shard.remembered_keys for shard in ledger.statistics().shards)
+
+
+@pytest.mark.usefixtures("together")
+async def test_of_a_user_who_came_while_the_server_ran_no_key_is_looked_up(world: World) -> None:
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 5))
+        await world.snapshot_of_all_but_the_newest(ledger)
+        assert remembered(ledger) == 5
+        assert {type(outcome) for outcome in await credit(ledger, *keys("new", 100))} == {Entry}
+        assert world.snapshots.asked == 0
+
+
+@pytest.mark.usefixtures("together")
+async def test_a_retry_of_a_remembered_key_has_its_first_outcome(world: World) -> None:
+    async with world.ledger() as ledger:
+        first = await credit(ledger, *keys("old", 5))
+        await world.snapshot_of_all_but_the_newest(ledger)
+        assert await credit(ledger, *keys("old", 5)) == [Replayed(entry) for entry in first]
+        (refused,) = await credit(ledger, "old 3", amount=TWO)
+        assert isinstance(refused, IdempotencyKeyReused)
+        assert await ledger.balance(ANN) == 6
+        (shard,) = ledger.statistics().shards
+        assert shard.duplicates.from_snapshot == 5
+        status = await ledger.request_status(ANN, IdempotencyKey("old 2"))
+        assert (status.state, status.entry) == (RequestState.DONE, first[2])
+
+
+@pytest.mark.usefixtures("together")
+async def test_keys_that_are_looked_up_often_are_learned(world: World) -> None:
+    async with world.ledger() as ledger:
+        first = await credit(ledger, *keys("old", 12))
+        await world.snapshot(ledger)
+    async with world.ledger() as ledger:
+        for key in keys("new", OFTEN):
+            await credit(ledger, key)
+        assert remembered(ledger) == 12
+        asked = world.snapshots.asked
+        assert 0 < asked < OFTEN
+        await credit(ledger, *keys("newer", 100))
+        assert world.snapshots.asked == asked
+        assert await credit(ledger, *keys("old", 12)) == [Replayed(entry) for entry in first]
+        assert [entry.number for entry in await ledger.history(ANN, 1)] == [*range(132, 122, -1)]
+
+
+async def test_a_user_looked_up_once_or_twice_is_not_read_for_it(world: World) -> None:
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 12))
+        await world.snapshot(ledger)
+        await credit(ledger, *keys("new", 2))
+        assert remembered(ledger) == 0
+
+
+@pytest.mark.usefixtures("together")
+async def test_the_keys_of_a_long_history_are_looked_up(world: World) -> None:
+    entries = LEARNED_MAX + 1
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", entries))
+        await world.snapshot(ledger)
+        for key in keys("new", entries):
+            await credit(ledger, key)
+        assert remembered(ledger) == 0
+        assert world.snapshots.asked == entries
+        (replayed,) = await credit(ledger, "old 0")
+        assert isinstance(replayed, Replayed)
+
+
+@pytest.mark.usefixtures("together")
+async def test_no_more_is_remembered_than_may_be(world: World) -> None:
+    async with world.ledger(remembered_keys=5) as ledger:
+        await credit(ledger, *keys("old", 5))
+        await world.snapshot_of_all_but_the_newest(ledger)
+        assert remembered(ledger) == 5
+        await world.snapshot_of_all_but_the_newest(ledger)
+        first = await credit(ledger, "sixth")
+        await world.snapshots.fold()
+        await credit(ledger, "seventh")
+        await ledger.adopt_snapshot()
+        assert remembered(ledger) == 0
+        assert await credit(ledger, "sixth") == [Replayed(first[0])]
+        assert {type(outcome) for outcome in await credit(ledger, *keys("old", 5))} == {Replayed}
+        for key in keys("new", OFTEN):
+            await credit(ledger, key)
+        assert remembered(ledger) == 0
+
+
+async def test_with_a_limit_of_zero_nothing_is_remembered(world: World) -> None:
+    async with world.ledger(remembered_keys=0) as ledger:
+        await credit(ledger, *keys("old", 5))
+        await world.snapshot_of_all_but_the_newest(ledger)
+        await credit(ledger, *keys("new", OFTEN))
+        assert remembered(ledger) == 0
+        assert {type(outcome) for outcome in await credit(ledger, *keys("old", 5))} == {Replayed}
+
+
+async def test_what_nothing_is_in_memory_of_is_not_remembered(world: World) -> None:
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 5))
+        await world.snapshot(ledger)
+        assert remembered(ledger) == 0
+        assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 0
+
+
+@pytest.mark.usefixtures("together")
+async def test_a_history_that_cannot_be_read_stops_no_credit(world: World) -> None:
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 12))
+        await world.snapshot(ledger)
+        world.snapshots.unreadable = True
+        for key in keys("new", OFTEN):
+            (made,) = await credit(ledger, key)
+            assert isinstance(made, Entry)
+        assert remembered(ledger) == 0
+        assert world.snapshots.asked == OFTEN
+        assert {type(outcome) for outcome in await credit(ledger, *keys("old", 12))} == {Replayed}
