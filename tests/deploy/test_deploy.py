@@ -161,8 +161,11 @@ def test_every_query_of_the_dashboard_finds_something(
 
 def test_of_a_server_that_is_well_no_alert_fires(server: ServerProcess, prometheus: str) -> None:
     eventually(lambda: found(prometheus, "bitburst_ready == 1"))
-    states = [rule["state"] for rule in answer(prometheus, "/api/v1/rules")["groups"][0]["rules"]]
-    assert states == ["inactive"] * len(alerts())
+    rules = answer(prometheus, "/api/v1/rules")["groups"][0]["rules"]
+    assert len(rules) == len(alerts())
+    states = {rule["name"]: rule["state"] for rule in rules if rule["state"] != "inactive"}
+    # What other tests write in these seconds would fill the disk within hours, if it went on.
+    assert states in ({}, {"BitBurstDiskNearlyFull": "pending"})
 
 
 def found(prometheus: str, query: str) -> bool:
