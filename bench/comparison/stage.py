@@ -18,7 +18,7 @@ from bench.loads.outcome import Outcome
 from bench.loads.requests import Plan
 from bench.peers.bitburst import BitBurst, copy_store
 from bench.peers.fastapi_on_postgres import FastApiOnPostgres, fastapi_on_postgres, fill_ledger
-from bench.peers.peer import Peer, Skipped, WebPeer, awake, rest
+from bench.peers.peer import Peer, Skipped, WebPeer, awake, rest_once_started
 from bench.peers.postgres import Postgres, find_programs
 from bench.peers.web_process import WebProcess
 from bench.store_builder import StoreBuilder
@@ -79,7 +79,7 @@ class Stage:
             BitBurst(store, (*self.setting.serve_flags, *flags)) as server,
             pinned(self.setting.cores.load),
         ):
-            rest(server)
+            rest_once_started(server)
             yield server
 
     def measure(self, peer: Peer, run: Callable[[Started], T]) -> tuple[T, Busy]:
@@ -148,7 +148,7 @@ class Stage:
             with pinned(self.setting.cores.server):
                 process = WebProcess("bench.peers.empty_route", (), log)
                 self.empty_route = self._up.enter_context(process)
-            rest(self.empty_route)
+            rest_once_started(self.empty_route)
         except BenchError as error:
             self.skip(EMPTY_ROUTE, str(error))
 
@@ -162,7 +162,7 @@ class Stage:
             with pinned(setting.cores.server):
                 self.postgres = self._up.enter_context(Postgres(setting.folder, find_programs()))
             fill_ledger(self.postgres, LEDGER, setting.users, ROUNDS)
-            rest(self.postgres)
+            rest_once_started(self.postgres)
         except (BenchError, Skipped) as error:
             self.postgres = None
             self.skip(POSTGRES, str(error))
@@ -175,7 +175,7 @@ class Stage:
             with awake(self.postgres), pinned(self.setting.cores.server):
                 api = fastapi_on_postgres(self.setting.folder, self.postgres, LEDGER)
                 self.fastapi = self._up.enter_context(api)
-            rest(self.fastapi)
+            rest_once_started(self.fastapi)
         except (BenchError, Skipped) as error:
             self.skip(FASTAPI, str(error))
 

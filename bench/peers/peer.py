@@ -12,6 +12,10 @@ import psutil
 
 SETTLE_SECONDS: Final = 0.1
 """For what a peer still does when the load has ended: answers in flight, closed connections."""
+IDLE_SECONDS: Final = 0.1
+IDLE_SHARE: Final = 0.1
+"""Of a core at most, over that time: a peer that takes no more has started."""
+START_SECONDS_MAX: Final = 10.0
 
 
 class Peer(Protocol):
@@ -50,6 +54,19 @@ def rest(peer: Peer) -> None:
     _signal(peer.pids(), signal.SIGSTOP)
 
 
+def rest_once_started(peer: Peer) -> None:
+    """As `rest`, when the peer has done what it does at its start, also in processes that it needs
+    only later: that would be done while it is measured."""
+    until = time.monotonic() + START_SECONDS_MAX
+    used_s = _processor_seconds(peer)
+    while time.monotonic() < until:
+        time.sleep(IDLE_SECONDS)
+        before_s, used_s = used_s, _processor_seconds(peer)
+        if used_s - before_s <= IDLE_SHARE * IDLE_SECONDS:
+            break
+    rest(peer)
+
+
 def wake(peer: Peer) -> None:
     """Lets the peer go on."""
     _signal(peer.pids(), signal.SIGCONT)
@@ -64,6 +81,15 @@ def awake(peer: Peer) -> Iterator[None]:
         time.sleep(SETTLE_SECONDS)
     finally:
         rest(peer)
+
+
+def _processor_seconds(peer: Peer) -> float:
+    used_s = 0.0
+    for pid in peer.pids():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = psutil.Process(pid).cpu_times()
+            used_s += times.user + times.system
+    return used_s
 
 
 def _signal(pids: Iterable[int], number: int) -> None:
