@@ -33,6 +33,8 @@ SECONDS_FACTOR: Final = 2.5
 FOLDS_PER_RUN: Final = 6
 FOLDED_ENTRIES_MIN: Final = 200
 FOLD_SECONDS_MAX: Final = 10.0
+QUIET_SECONDS: Final = 3.0
+"""An idle server folds what it has in less."""
 POLL_SECONDS: Final = 0.1
 OPEN_LOOP: Final = "own, open loop"
 
@@ -160,17 +162,24 @@ def while_folding(lane: Lane, server: BitBurst) -> Sample:
     Raises:
         LoadFailedError: nothing was folded meanwhile.
     """
-    known = len(_folds(server))
     ran = lane.run()
     with awake(server):
-        # One that began in the run may end, and be logged, only after it.
-        until = time.monotonic() + FOLD_SECONDS_MAX
-        while len(_folds(server)) == known and time.monotonic() < until:
-            time.sleep(POLL_SECONDS)
+        _wait_for_folds(server)
     latency = percentiles(overlapping(ran.requests.timed, _folds(server)))
     if latency is None:
         raise LoadFailedError("no add met the folding of a snapshot")
     return ran.sample(latency)
+
+
+def _wait_for_folds(server: BitBurst) -> None:
+    """One that began in the run may end, and be logged, only after it, and others before it."""
+    began = changed = time.monotonic()
+    known = len(_folds(server))
+    while (now := time.monotonic()) < min(changed + QUIET_SECONDS, began + FOLD_SECONDS_MAX):
+        time.sleep(POLL_SECONDS)
+        found = len(_folds(server))
+        if found != known:
+            known, changed = found, now
 
 
 def _folds(server: BitBurst) -> list[tuple[int, int]]:
