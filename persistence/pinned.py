@@ -1,7 +1,7 @@
 """A log and a snapshot as they were at one moment, also while a server goes on writing them."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,7 +71,9 @@ def pinned(directory: DataDirectory) -> Iterator[PinnedStore]:
                 try:
                     if not again:
                         wanted = max(mark.position, snapshot.position)
-                        _refuse_hidden(directory, log, meta, wanted)
+                        # A log whose pages lead astray hides nothing: the error has the page.
+                        with suppress(lmdb.Error):
+                            _refuse_hidden(directory, log, meta, wanted)
                         raise CorruptStore(str(error)) from None
                 finally:
                     log.abort()
