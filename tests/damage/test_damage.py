@@ -29,6 +29,16 @@ def test_each_damage_is_refused_with_its_place_or_harmless(
 ) -> None:
     command = [sys.executable, str(DAMAGE), "--file", file, "--kind", kind, "--judge", judge]
     command += ["--sample", str(sample), "--seed", str(time.time_ns() // 1000)]
+    _run(command)
+
+
+def test_a_branch_that_leads_astray_is_refused_with_its_place() -> None:
+    """A bit that a seed of the above had found."""
+    command = [sys.executable, str(DAMAGE), "--file", "log/data.mdb", "--kind", "flips"]
+    _run([*command, "--judge", "verify", "--case", "196455"])
+
+
+def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
