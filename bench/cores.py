@@ -101,7 +101,7 @@ class CoreWatch:
     def _used_s(self) -> float:
         for _ in range(READINGS_MAX):
             pids = set(self._pids())
-            used_s = sum(_cpu_seconds(pid) for pid in pids)
+            used_s = sum(cpu_seconds(pid) for pid in pids)
             # A process that ends in between would count for itself and its parent, or not at all.
             if set(self._pids()) == pids:
                 break
@@ -124,7 +124,8 @@ def _busy_share(before: Any, after: Any) -> float:
     return 1 - (spent["idle"] + spent["iowait"]) / total if total > 0 else 0.0
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """What the process has used so far; 0 when it is gone."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.NoSuchProcess:

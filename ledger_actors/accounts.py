@@ -19,7 +19,8 @@ PAGE_SIZE: Final = 10
 """Entries on a page of history."""
 
 LOOKED_UP_TOGETHER_MIN: Final = 64
-"""Requests. Of fewer, one by one costs less: they are no neighbours in the snapshots."""
+"""Requests of one submission. Of fewer, one by one costs less: they are no neighbours in the
+snapshots."""
 
 LEARNING_LOOK_UPS: Final = 2
 LEARNING_ENTRIES_PER_LOOK_UP: Final = 12
@@ -240,7 +241,7 @@ class Accounts:
         return recorded
 
     def _count_look_up(self, account: Account) -> None:
-        """Learns the keys of an account that they are looked up of too often."""
+        """Learns the keys of an account that is looked up again and again."""
         account.looked_up += 1
         if not account.keyed and account.looked_up >= (
             LEARNING_LOOK_UPS + account.forgotten // LEARNING_ENTRIES_PER_LOOK_UP

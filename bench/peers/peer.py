@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 import psutil
 
+from bench.cores import cpu_seconds
+
 SETTLE_SECONDS: Final = 0.1
 """For what a peer still does when the load has ended: answers in flight, closed connections."""
 IDLE_SECONDS: Final = 0.1
@@ -58,10 +60,10 @@ def rest_once_started(peer: Peer) -> None:
     """As `rest`, when the peer has done what it does at its start, also in processes that it needs
     only later: that would be done while it is measured."""
     until = time.monotonic() + START_SECONDS_MAX
-    used_s = _processor_seconds(peer)
+    used_s = _used_s(peer)
     while time.monotonic() < until:
         time.sleep(IDLE_SECONDS)
-        before_s, used_s = used_s, _processor_seconds(peer)
+        before_s, used_s = used_s, _used_s(peer)
         if used_s - before_s <= IDLE_SHARE * IDLE_SECONDS:
             break
     rest(peer)
@@ -83,13 +85,8 @@ def awake(peer: Peer) -> Iterator[None]:
         rest(peer)
 
 
-def _processor_seconds(peer: Peer) -> float:
-    used_s = 0.0
-    for pid in peer.pids():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = psutil.Process(pid).cpu_times()
-            used_s += times.user + times.system
-    return used_s
+def _used_s(peer: Peer) -> float:
+    return sum(cpu_seconds(pid) for pid in peer.pids())
 
 
 def _signal(pids: Iterable[int], number: int) -> None:
