@@ -125,7 +125,8 @@ class Settings:
     remembered_keys_max: int = _setting(
         Limits().remembered_keys,
         click.IntRange(min=0),
-        "Idempotency keys in memory of entries that a snapshot has: they spare look-ups.",
+        "Idempotency keys in memory of entries that a snapshot has: they spare look-ups. "
+        "An account that is in memory for them alone counts as 4 more.",
     )
     snapshot_entries: int = _setting(
         SnapshotPolicy().entries, _positive, "Take a snapshot after this many entries,"

@@ -127,8 +127,13 @@ def _shard_metrics(ledger: LedgerStatistics) -> Iterator[Metric]:
     )
     yield gauge(
         "active_accounts",
-        "Accounts in memory: those with entries that no snapshot has",
+        "Accounts with entries that no snapshot has: all in memory",
         sum(shard.active_accounts for shard in shards),
+    )
+    yield gauge(
+        "idle_accounts",
+        "Other accounts in memory, for their idempotency keys",
+        sum(shard.idle_accounts for shard in shards),
     )
     yield gauge(
         "remembered_keys",

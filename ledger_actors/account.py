@@ -174,6 +174,10 @@ class Account(msgspec.Struct, eq=False, gc=False):
         self.keyed = False
         self.looked_up = 0
 
+    def rest(self) -> None:
+        """Takes no more memory than what is in the tail needs: it may have been far longer."""
+        self.tail = dict(self.tail)
+
     def newest_first(self, first: int, last: int) -> Sequence[Entry]:
         """The entries of the tail with these numbers, both included, descending."""
         newest, first = self.newest, max(first, self.forgotten + 1)

@@ -1,6 +1,6 @@
 """All accounts of one shard: a short tail in memory, everything older in the snapshot store."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,10 @@ LEARNING_ENTRIES_PER_LOOK_UP: Final = 12
 entries. That is a fifth to a half of the time that learning takes (measured: 4 us, and 0.5 us an
 entry, against 1.2 us for a look-up): who comes again is mostly there for long."""
 
+IDLE_ACCOUNT_KEYS: Final = 4
+"""An idle account takes as much memory as so many remembered keys (measured: 380 to 510 bytes,
+against 115)."""
+
 LEARNED_MAX: Final = 1_000
 """Entries of an account whose keys are learned, and of all whose keys are learned in one step: more
 would hold up the callers."""
@@ -54,23 +58,27 @@ class Duplicates:
 class Accounts:
     """What is durable, as of the last applied batch. It never waits: every call is synchronous.
 
-    Memory holds only the accounts that have entries in no snapshot yet. Reading allocates
-    nothing that stays.
+    Memory holds the accounts that have entries in no snapshot yet: the active ones. Reading
+    allocates nothing that stays.
 
     Of an account that is in memory since its first entry, all idempotency keys are remembered.
     Those of another are learned when it is looked up again and again. Either way a new key is then
-    known to be new without a look-up.
+    known to be new without a look-up. So such an account stays in memory when it is idle, as long
+    as there is room.
     """
 
     def __init__(self, snapshots: SnapshotStore, remembered_max: int) -> None:
         """
         Args:
-            remembered_max: idempotency keys of folded entries that memory may hold.
+            remembered_max: idempotency keys of folded entries that memory may hold. An idle account
+                counts as `IDLE_ACCOUNT_KEYS` more.
         """
         self._snapshots = snapshots
         self._remembered_max = remembered_max
         self._remembered = 0
         self._active: dict[UserId, Account] = {}
+        # The least recently active first.
+        self._idle: OrderedDict[UserId, Account] = OrderedDict()
         # What no snapshot has, in the log's order: the entries, and of each batch its position and
         # its length. Flat, so that the garbage collector has no container of each batch to look at.
         self._unfolded: deque[Entry] = deque()
@@ -85,8 +93,13 @@ class Accounts:
 
     @property
     def active(self) -> int:
-        """How many accounts are in memory."""
+        """How many accounts have entries in no snapshot."""
         return len(self._active)
+
+    @property
+    def idle(self) -> int:
+        """How many others are in memory."""
+        return len(self._idle)
 
     @property
     def unfolded(self) -> int:
@@ -217,7 +230,11 @@ class Accounts:
         """What the snapshots know of these requests where the account does not; opens the accounts.
         None where something cannot be read: looked up one by one, it shows what."""
         active = self._active
-        unseen = {request.user for request in requests if request.user not in active}
+        unseen = {
+            request.user
+            for request in requests
+            if request.user not in active and self._wake(request.user) is None
+        }
         try:
             known = self._snapshots.accounts_many(unseen) if unseen else {}
             for user in unseen:
@@ -251,7 +268,7 @@ class Accounts:
     def _learn(self, account: Account) -> None:
         """Takes all keys of the account into memory, where there is room for them, and time."""
         learned = self._learned + account.forgotten
-        if learned > LEARNED_MAX or self._remembered + account.forgotten > self._remembered_max:
+        if learned > LEARNED_MAX or not self._make_room(account.forgotten):
             return
         self._learned = learned
         account.looked_up = 0
@@ -262,11 +279,19 @@ class Accounts:
 
     def _opened(self, user: UserId) -> Account:
         """The user's account in memory, to stage entries in."""
-        account = self._active.get(user)
+        account = self._active.get(user) or self._wake(user)
         if account is None:
             account = self._open(user, self._folded(user))
         elif account.total is None:
             self._load(account)
+        return account
+
+    def _wake(self, user: UserId) -> Account | None:
+        """Makes the user's account active again, where memory has kept it."""
+        account = self._idle.pop(user, None)
+        if account is not None:
+            self._active[user] = account
+            self._opened_now.append(account)
         return account
 
     def _open(self, user: UserId, summary: AccountSummary) -> Account:
@@ -311,18 +336,32 @@ class Accounts:
             for _ in range(length):
                 entry = self._unfolded.popleft()
                 account = active[entry.user]
-                self._remembered += account.forget(entry)
+                keeps_key = account.forget(entry)
+                self._remembered += keeps_key
                 if account.idle:
                     self._let_go(account)
-                elif self._remembered > self._remembered_max:
+                elif keeps_key and not self._make_room(0):
                     self._remembered -= account.remembered
                     account.unlearn()
         return forgotten
 
     def _let_go(self, account: Account) -> None:
-        """Keeps nothing of an account of which the snapshots have all."""
-        self._remembered -= account.remembered
+        """The snapshots have all of an account that was active: only its keys are worth memory."""
         del self._active[account.user]
+        if account.keyed and account.newest:
+            account.rest()
+            self._idle[account.user] = account
+            self._make_room(0)
+
+    def _make_room(self, keys: int) -> bool:
+        """Lets go of idle accounts until so many keys more may be remembered, if ever they may."""
+        idle = self._idle
+        while self._remembered + len(idle) * IDLE_ACCOUNT_KEYS + keys > self._remembered_max:
+            if not idle:
+                return False
+            _, account = idle.popitem(last=False)
+            self._remembered -= account.remembered
+        return True
 
     def _keep(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         self._unfolded.extend(entries)

@@ -35,8 +35,9 @@ class Limits:
     unfolded_entries: int = 1_000_000
     """Entries in memory that no snapshot has; one more is refused as `Overloaded`."""
     remembered_keys: int = 1_000_000
-    """Idempotency keys in memory of entries that a snapshot has, of about a hundred bytes each. For
-    what is not remembered, the snapshot store is asked."""
+    """Idempotency keys in memory of entries that a snapshot has, of about a hundred bytes each; an
+    account that is in memory for them alone counts as 4 more. For what is not remembered, the
+    snapshot store is asked."""
     probe_interval_s: float = 1.0
     """How often a log that refused a write is probed."""
     commit_s_max: float = 1.0

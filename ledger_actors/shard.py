@@ -28,6 +28,7 @@ RESTART_DELAY_S_MAX: Final = 5.0
 class ShardStatistics:
     inbox: InboxStatistics
     active_accounts: int
+    idle_accounts: int
     unfolded_entries: int
     remembered_keys: int
     duplicates: Duplicates
@@ -82,6 +83,7 @@ class Shard:
         return ShardStatistics(
             inbox=self._inbox.statistics(),
             active_accounts=0 if accounts is None else accounts.active,
+            idle_accounts=0 if accounts is None else accounts.idle,
             unfolded_entries=0 if accounts is None else accounts.unfolded,
             remembered_keys=0 if accounts is None else accounts.remembered,
             duplicates=replace(self._duplicates),

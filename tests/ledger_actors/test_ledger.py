@@ -617,6 +617,7 @@ class TestWhenAShardRaises:
             await ledger.credit(ANN, ONE, KEY)
             await ledger.credit(BOB, ONE)
             await world.snapshot(ledger)
+        async with world.ledger() as ledger:
             await ledger.credit(ANN, ONE, KEY)
             original = world.snapshots.recorded
 

@@ -277,6 +277,7 @@ async def test_a_shard_whose_keys_cannot_be_looked_up_comes_back_alone(
         await ledger.credit(ANN, ONE)
         await world.snapshots.fold()
         await ledger.adopt_snapshot()
+    async with world.ledger() as ledger:
         credits_ = [Credit(ANN, ONE, KEY), Credit(BOB, TWO, KEY)]
         with monkeypatch.context() as patch:
             patch.setattr(world.snapshots, "recorded_many", broken)

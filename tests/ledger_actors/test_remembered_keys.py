@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ledger_actors import Credit, Entry, Ledger, Limits, open_ledger
-from ledger_actors.accounts import LEARNED_MAX
+from ledger_actors.accounts import IDLE_ACCOUNT_KEYS, LEARNED_MAX
 from ledger_actors.credit import Outcome, Replayed
-from ledger_actors.errors import CorruptStore, IdempotencyKeyReused
+from ledger_actors.errors import BalanceLimitReached, CorruptStore, IdempotencyKeyReused
 from ledger_actors.identity import IdempotencyKey, UserId
-from ledger_actors.money import Micros
+from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.request_status import RequestState
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
-ANN = UserId("ann")
+ANN, BOB, EVE = UserId("ann"), UserId("bob"), UserId("eve")
 ONE, TWO = Micros(1), Micros(2)
 OFTEN = 20
 """Look-ups after which the keys of a dozen entries are learned."""
@@ -72,8 +72,10 @@ def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("ledger_actors.accounts.LOOKED_UP_TOGETHER_MIN", request.param)
 
 
-async def credit(ledger: Ledger, *keys: str, amount: Micros = ONE) -> Sequence[Outcome]:
-    bulk = ledger.submit_bulk([Credit(ANN, amount, IdempotencyKey(key)) for key in keys])
+async def credit(
+    ledger: Ledger, *keys: str, amount: Micros = ONE, user: UserId = ANN
+) -> Sequence[Outcome]:
+    bulk = ledger.submit_bulk([Credit(user, amount, IdempotencyKey(key)) for key in keys])
     await bulk.wait()
     return bulk.outcomes()
 
@@ -84,6 +86,12 @@ def keys(name: str, count: int) -> list[str]:
 
 def remembered(ledger: Ledger) -> int:
     return sum(shard.remembered_keys for shard in ledger.statistics().shards)
+
+
+def in_memory(ledger: Ledger) -> tuple[int, int]:
+    """Accounts that are active, and that are idle."""
+    (shard,) = ledger.statistics().shards
+    return shard.active_accounts, shard.idle_accounts
 
 
 @pytest.mark.usefixtures("together")
@@ -132,6 +140,7 @@ async def test_a_user_looked_up_once_or_twice_is_not_read_for_it(world: World) -
     async with world.ledger() as ledger:
         await credit(ledger, *keys("old", 12))
         await world.snapshot(ledger)
+    async with world.ledger() as ledger:
         await credit(ledger, *keys("new", 2))
         assert remembered(ledger) == 0
 
@@ -178,12 +187,68 @@ async def test_with_a_limit_of_zero_nothing_is_remembered(world: World) -> None:
         assert {type(outcome) for outcome in await credit(ledger, *keys("old", 5))} == {Replayed}
 
 
-async def test_what_nothing_is_in_memory_of_is_not_remembered(world: World) -> None:
+@pytest.mark.usefixtures("together")
+async def test_of_a_user_who_is_idle_no_key_is_looked_up_either(world: World) -> None:
     async with world.ledger() as ledger:
-        await credit(ledger, *keys("old", 5))
+        first = await credit(ledger, *keys("old", 5))
         await world.snapshot(ledger)
-        assert remembered(ledger) == 0
-        assert sum(shard.active_accounts for shard in ledger.statistics().shards) == 0
+        assert in_memory(ledger) == (0, 1)
+        assert remembered(ledger) == 5
+        new = await credit(ledger, *keys("new", 100))
+        assert {type(outcome) for outcome in new} == {Entry}
+        assert world.snapshots.asked == 0
+        assert in_memory(ledger) == (1, 0)
+        await world.snapshot(ledger)
+        assert remembered(ledger) == 105
+        outcomes = await credit(ledger, *keys("old", 5), *keys("new", 100))
+        assert outcomes == [Replayed(entry) for entry in (*first, *new)]
+        assert in_memory(ledger) == (0, 1)
+        assert await ledger.balance(ANN) == 105
+        assert [entry.number for entry in await ledger.history(ANN, 11)] == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.usefixtures("together")
+async def test_who_was_active_longest_ago_leaves_memory_first(world: World) -> None:
+    room = 2 * (IDLE_ACCOUNT_KEYS + 5)
+    async with world.ledger(remembered_keys=room) as ledger:
+        for user in (ANN, BOB, EVE):
+            await credit(ledger, *keys("old", 5), user=user)
+            await world.snapshot(ledger)
+        assert in_memory(ledger) == (0, 2)
+        assert remembered(ledger) == 10
+        await credit(ledger, "new", user=BOB)
+        await credit(ledger, "new", user=EVE)
+        assert world.snapshots.asked == 0
+        await credit(ledger, "new", user=ANN)
+        assert world.snapshots.asked == 1
+        await world.snapshot(ledger)
+        for user in (ANN, BOB, EVE):
+            assert len(await credit(ledger, *keys("old", 5), "new", user=user)) == 6
+            assert await ledger.balance(user) == 6
+
+
+@pytest.mark.usefixtures("together")
+async def test_who_is_active_may_have_the_room_of_who_is_idle(world: World) -> None:
+    room = IDLE_ACCOUNT_KEYS + 12
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 12), user=BOB)
+        await world.snapshot(ledger)
+    async with world.ledger(remembered_keys=room) as ledger:
+        await credit(ledger, *keys("old", 12))
+        await world.snapshot(ledger)
+        assert remembered(ledger) == 12
+        for key in keys("new", OFTEN):
+            await credit(ledger, key, user=BOB)
+        assert in_memory(ledger) == (1, 0)
+        assert remembered(ledger) == 12
+        assert world.snapshots.asked < OFTEN
+
+
+async def test_of_a_user_without_credits_nothing_stays_in_memory(world: World) -> None:
+    async with world.ledger() as ledger:
+        (refused,) = await credit(ledger, "too much", amount=Micros(MICROS_MAX + 1))
+        assert isinstance(refused, BalanceLimitReached)
+        assert in_memory(ledger) == (0, 0)
 
 
 @pytest.mark.usefixtures("together")
@@ -191,6 +256,7 @@ async def test_a_history_that_cannot_be_read_stops_no_credit(world: World) -> No
     async with world.ledger() as ledger:
         await credit(ledger, *keys("old", 12))
         await world.snapshot(ledger)
+    async with world.ledger() as ledger:
         world.snapshots.unreadable = True
         for key in keys("new", OFTEN):
             (made,) = await credit(ledger, key)

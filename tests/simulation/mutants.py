@@ -155,6 +155,10 @@ MUTANTS = [
         (ACCOUNT, "            self.tail[name] = FOLDED\n", "            del self.tail[name]\n"),
     ),
     mutant(
+        "open an idle account anew",
+        (ACCOUNTS, "self._active.get(user) or self._wake(user)", "self._active.get(user)"),
+    ),
+    mutant(
         "take a remembered key for new",
         (
             ACCOUNTS,

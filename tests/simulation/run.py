@@ -176,7 +176,7 @@ def _rebuilt(ledger: Ledger, users: Iterable[UserId]) -> bool:
 
 
 def _active(ledger: Ledger) -> int:
-    """Accounts in memory. When all is folded, nothing of any need be kept."""
+    """Accounts with entries in no snapshot. When all is folded, there are none."""
     return sum(shard.active_accounts for shard in ledger.statistics().shards)
 
 
