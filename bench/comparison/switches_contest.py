@@ -20,7 +20,7 @@ from bench.peers.peer import awake
 CONNECTIONS: Final = 64
 LOADS: Final = (Load.BALANCE, Load.HISTORY, Load.ADD)
 """Reads first: after adds, the servers differ in what they have in memory."""
-REPETITIONS_FOR_ONE: Final = 3
+REPETITIONS_FOR_ONE: Final = 2
 SECONDS_MAX: Final = 1.0
 """Many short measurements, of bulks as well: what is compared differs by less than the machine from
 one second to the next."""
