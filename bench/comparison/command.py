@@ -27,6 +27,7 @@ from bench.loads.wrk import find_wrk
 from bench.progress import ProgressBar
 
 QUICK: Final[dict[str, Any]] = {
+    "seconds": 1.0,
     "repetitions": 3,
     "connections": (1, 64),
     "bulk_credits": 300_000,
@@ -75,8 +76,8 @@ def comparison_options(command: Command) -> Command:
     options = (
         click.option("--only", "loads", type=LOADS, default=",".join(Chosen)),
         click.option("--peers", type=PEERS, default=",".join(PeerChoice)),
-        click.option("--seconds", type=click.FloatRange(0.1, 600), default=1.0),
-        click.option("--repetitions", type=click.IntRange(1, 100), default=5),
+        click.option("--seconds", type=click.FloatRange(0.1, 600), default=2.0),
+        click.option("--repetitions", type=click.IntRange(1, 100), default=4),
         click.option("--connections", type=NUMBERS, default="1,64,512", help="Of adds."),
         click.option("--users", type=click.IntRange(10, 9_999_999), default=10_000),
         click.option("--bulk-credits", type=click.IntRange(1), default=900_000),
