@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from sys import getsizeof
 from typing import Final
 
 import msgspec
@@ -14,6 +15,9 @@ from ledger_actors.ports import AccountSummary
 
 NO_STEP: Final = 0
 """Before the first step of a shard."""
+
+TAIL_BYTES_PER_KEY_MAX: Final = 128
+"""What a dictionary takes for a key that has never held more; it always has room for a few."""
 
 FOLDED: Final = Entry(UserId(""), 0, Micros(0), Timestamp(0), None)
 """What is known of an entry by its idempotency key alone: a snapshot has it."""
@@ -176,7 +180,9 @@ class Account(msgspec.Struct, eq=False, gc=False):
 
     def rest(self) -> None:
         """Takes no more memory than what is in the tail needs: it may have been far longer."""
-        self.tail = dict(self.tail)
+        tail = self.tail
+        if getsizeof(tail) > TAIL_BYTES_PER_KEY_MAX * (len(tail) + 8):
+            self.tail = dict(tail)
 
     def newest_first(self, first: int, last: int) -> Sequence[Entry]:
         """The entries of the tail with these numbers, both included, descending."""

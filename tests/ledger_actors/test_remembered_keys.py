@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from sys import getsizeof
 
 import pytest
 
 from ledger_actors import Credit, Entry, Ledger, Limits, open_ledger
+from ledger_actors.account import opened
 from ledger_actors.accounts import IDLE_ACCOUNT_KEYS, LEARNED_MAX
 from ledger_actors.credit import Outcome, Replayed
+from ledger_actors.entry import Timestamp
 from ledger_actors.errors import BalanceLimitReached, CorruptStore, IdempotencyKeyReused
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import MICROS_MAX, Micros
@@ -242,6 +245,22 @@ async def test_who_is_active_may_have_the_room_of_who_is_idle(world: World) -> N
         assert in_memory(ledger) == (1, 0)
         assert remembered(ledger) == 12
         assert world.snapshots.asked < OFTEN
+
+
+def test_an_idle_account_keeps_no_room_for_what_it_had() -> None:
+    account = opened(ANN, 0, Micros(0))
+    account.begin(1)
+    plain = [account.stage(ONE, Timestamp(0), None, None) for _ in range(1_000)]
+    keyed = account.stage(ONE, Timestamp(0), IdempotencyKey("old"), None)
+    for entry in (*plain, keyed):
+        account.forget(entry)
+    assert getsizeof(account.tail) > 10_000
+    account.rest()
+    assert getsizeof(account.tail) < 1_000
+    assert [*account.tail] == ["old"]
+    kept = account.tail
+    account.rest()
+    assert account.tail is kept
 
 
 async def test_of_a_user_without_credits_nothing_stays_in_memory(world: World) -> None:
