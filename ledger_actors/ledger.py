@@ -36,8 +36,8 @@ class Limits:
     """Entries in memory that no snapshot has; one more is refused as `Overloaded`."""
     remembered_keys: int = 1_000_000
     """Idempotency keys in memory of entries that a snapshot has, of about a hundred bytes each; an
-    account that is in memory for them alone counts as 4 more. For what is not remembered, the
-    snapshot store is asked."""
+    account that is in memory for them alone counts as `IDLE_ACCOUNT_KEYS` more. For what is not
+    remembered, the snapshot store is asked."""
     probe_interval_s: float = 1.0
     """How often a log that refused a write is probed."""
     commit_s_max: float = 1.0

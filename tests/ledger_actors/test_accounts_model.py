@@ -110,6 +110,8 @@ class Ledger:
 
     def check(self) -> None:
         assert 0 <= self.accounts.remembered <= self.remembered_max
+        in_memory = self.accounts.active + self.accounts.idle
+        assert in_memory or not self.accounts.remembered
         held = self.accounts.remembered + self.accounts.idle * IDLE_ACCOUNT_KEYS
         assert held <= self.remembered_max or not self.accounts.idle
         for user in USERS:
