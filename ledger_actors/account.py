@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ledger_actors.credit import CreditRequest
 from ledger_actors.entry import Entry, Timestamp, out_of_order
 from ledger_actors.errors import BalanceLimitReached, CorruptStore
 from ledger_actors.identity import IdempotencyKey, Reference, UserId
@@ -36,8 +37,9 @@ class Account(msgspec.Struct, eq=False, gc=False):
 
     Attributes:
         newest: how many entries the history has, with those of the step.
-        total: the balance, with those of the step; None as long as nobody has asked for it: a
-            replay reads the log alone, and what is folded is looked up (`load`) when it is needed.
+        total: the balance in micro-dollars, with those of the step; None as long as nobody has
+            asked for it: a replay reads the log alone, and what is folded is looked up (`load`)
+            when it is needed.
         forgotten: how many of the oldest entries are not in the tail any more.
         keyed: all idempotency keys of the user are in the tail.
         looked_up: how many keys the snapshot store was asked for since they were not.
@@ -51,14 +53,14 @@ class Account(msgspec.Struct, eq=False, gc=False):
 
     user: UserId
     newest: int
-    total: Micros | None
+    total: int | None
     forgotten: int
     keyed: bool
     looked_up: int
     tail: dict[IdempotencyKey | int, Entry]
     step: int
     count: int
-    balance: Micros | None
+    balance: int | None
 
     @property
     def idle(self) -> bool:
@@ -80,27 +82,22 @@ class Account(msgspec.Struct, eq=False, gc=False):
         self.count = self.newest
         self.balance = self.total
 
-    def stage(
-        self,
-        amount: Micros,
-        timestamp: Timestamp,
-        key: IdempotencyKey | None,
-        reference: Reference | None,
-    ) -> Entry:
+    def stage(self, request: CreditRequest, timestamp: Timestamp) -> Entry:
         """The next entry, for the log to make durable. The balance must be loaded.
 
         Raises:
             BalanceLimitReached: the balance would pass `MICROS_MAX`; nothing is staged.
         """
+        amount, key = request.amount, request.key
         assert self.total is not None
         total = self.total + amount
         if total > MICROS_MAX:
             raise BalanceLimitReached
         number = self.newest + 1
-        entry = Entry(self.user, number, amount, timestamp, key, reference)
+        entry = Entry(self.user, number, amount, timestamp, key, request.reference)
         self.tail[number if key is None else key] = entry
         self.newest = number
-        self.total = Micros(total)
+        self.total = total
         return entry
 
     def unstage(self) -> None:
@@ -121,7 +118,7 @@ class Account(msgspec.Struct, eq=False, gc=False):
             raise out_of_order(entry, self.newest)
         self.newest = entry.number
         if self.total is not None:
-            self.total = Micros(self.total + entry.amount)
+            self.total += entry.amount
         # A log in which a key has counted twice shows both: every entry has a place of its own.
         name: IdempotencyKey | int | None = entry.key
         if name is None or name in self.tail:
@@ -140,8 +137,8 @@ class Account(msgspec.Struct, eq=False, gc=False):
                 f"the snapshot has {summary.entries} entries of user {self.user!r}, the log has "
                 f"{self.newest - self.forgotten} that end at entry {self.newest}"
             )
-        self.total = Micros(summary.balance + sum(entry.amount for entry in following))
-        return self.total
+        self.total = summary.balance + sum(entry.amount for entry in following)
+        return Micros(self.total)
 
     def forget(self, entry: Entry) -> bool:
         """Lets go of the oldest entry of the tail: a snapshot has it.
@@ -159,16 +156,15 @@ class Account(msgspec.Struct, eq=False, gc=False):
         del self.tail[name]
         return False
 
-    def learn(self, forgotten: Iterable[Entry]) -> None:
+    def learn(self, forgotten: Iterable[IdempotencyKey | None]) -> None:
         """From now on all idempotency keys are known here.
 
         Args:
-            forgotten: the entries that are forgotten, all of them.
+            forgotten: those of all entries that are forgotten; None for each that has none.
         """
         tail = self.tail
         # A key that has counted twice keeps its place: entries stay in order.
-        keys = (entry.key for entry in forgotten if entry.key not in tail)
-        self.tail = {key: FOLDED for key in keys if key is not None}
+        self.tail = {key: FOLDED for key in forgotten if key is not None and key not in tail}
         self.tail.update(tail)
         self.keyed = True
 

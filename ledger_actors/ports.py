@@ -89,6 +89,11 @@ class SnapshotStore(Protocol):
         """The user's entries with these numbers, both included, ascending."""
         ...
 
+    def keys(self, user: UserId, last: int) -> Sequence[IdempotencyKey | None]:
+        """The idempotency keys of the user's entries up to that number, ascending; None for each
+        that has none."""
+        ...
+
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         """The entry that the request with this key made, or None if there was none."""
         ...

@@ -104,6 +104,9 @@ class MemorySnapshots:
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         return self._entries[user][first - 1 : last]
 
+    def keys(self, user: UserId, last: int) -> Sequence[IdempotencyKey | None]:
+        return [entry.key for entry in self._entries[user][:last]]
+
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         return self._requests.get((user, key))
 

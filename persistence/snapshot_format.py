@@ -64,9 +64,12 @@ _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_head = msgspec.msgpack.Decoder(tuple[int, LogPosition, bytes, int, int, Timestamp]).decode
 _unpack_number = msgspec.msgpack.Decoder(int).decode
-_unpack_entries = msgspec.msgpack.Decoder(
-    list[tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]]
-).decode
+_Fields = tuple[Micros, Timestamp, IdempotencyKey | None, Reference | None]
+"""An entry as it is packed: without its user and its number."""
+_unpack_entries = msgspec.msgpack.Decoder(list[_Fields]).decode
+
+Keys = Sequence[IdempotencyKey | None]
+"""Of entries, in their order; None for each that has none."""
 
 
 class Head(NamedTuple):
@@ -220,12 +223,8 @@ def unpack_block(
     Raises:
         CorruptStore: it is not what was written.
     """
-    entries = value
-    if value.startswith(_BLOCK_MARK):
-        checksum, entries = value[len(_BLOCK_MARK) : _BLOCK_HEAD_BYTES], value[_BLOCK_HEAD_BYTES:]
-        if _checksum(block_key(user, block) + entries) != checksum:
-            raise _spoilt(f"block {block} of user {user!r}")
-    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, entries, first, last)
+    packed = _packed_entries(user, block, value)
+    return _unpack(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, packed, first, last)
 
 
 def unpack_tail(
@@ -239,6 +238,22 @@ def unpack_tail(
     count = account.entries % BLOCK_ENTRIES
     packed = tail_block(account)
     return _unpack(user, account.entries - count, count, packed, first, last)
+
+
+def keys_in_block(user: UserId, block: int, value: bytes) -> Keys:
+    """The idempotency keys of a block's entries, in order.
+
+    Raises:
+        CorruptStore: it is not what was written.
+    """
+    packed = _packed_entries(user, block, value)
+    return _keys(_unpack_fields(user, block * BLOCK_ENTRIES, BLOCK_ENTRIES, packed))
+
+
+def keys_in_tail(user: UserId, account: StoredAccount) -> Keys:
+    """The same of an account's tail."""
+    count = account.entries % BLOCK_ENTRIES
+    return _keys(_unpack_fields(user, account.entries - count, count, tail_block(account)))
 
 
 def tail_block(account: StoredAccount) -> bytes:
@@ -273,22 +288,41 @@ def unpack_request(user: UserId, value: bytes) -> int:
         raise _unreadable(f"a request of user {user!r}", value) from None
 
 
+def _packed_entries(user: UserId, block: int, value: bytes) -> bytes:
+    """The entries of a block, without its checksum, which they must match."""
+    if not value.startswith(_BLOCK_MARK):
+        return value
+    checksum, packed = value[len(_BLOCK_MARK) : _BLOCK_HEAD_BYTES], value[_BLOCK_HEAD_BYTES:]
+    if _checksum(block_key(user, block) + packed) != checksum:
+        raise _spoilt(f"block {block} of user {user!r}")
+    return packed
+
+
 def _unpack(
-    user: UserId, before: int, count: int, value: bytes, first: int, last: int
+    user: UserId, before: int, count: int, packed: bytes, first: int, last: int
 ) -> Sequence[Entry]:
     """Of so many entries, the first of them the one behind entry `before`, those asked for."""
-    try:
-        fields = _unpack_entries(value)
-    except _UNDECODABLE:
-        fields = []
-    if len(fields) != count:
-        raise _unreadable(f"entries of user {user!r} behind entry {before}", value)
+    fields = _unpack_fields(user, before, count, packed)
     skipped = max(first - before - 1, 0)
     sought = fields[skipped : max(last - before, 0)]
     return [
         Entry(user, number, amount, timestamp, key, reference)
         for number, (amount, timestamp, key, reference) in enumerate(sought, before + skipped + 1)
     ]
+
+
+def _unpack_fields(user: UserId, before: int, count: int, packed: bytes) -> Sequence[_Fields]:
+    try:
+        fields = _unpack_entries(packed)
+    except _UNDECODABLE:
+        fields = []
+    if len(fields) != count:
+        raise _unreadable(f"entries of user {user!r} behind entry {before}", packed)
+    return fields
+
+
+def _keys(fields: Sequence[_Fields]) -> Keys:
+    return [key for _, _, key, _ in fields]
 
 
 def _array(count: int, packed: bytes) -> bytes:

@@ -23,9 +23,12 @@ from persistence.snapshot_format import (
     HEAD_KEY,
     NO_ACCOUNT,
     Head,
+    Keys,
     StoredAccount,
     account_key,
     block_key,
+    keys_in_block,
+    keys_in_tail,
     pack_head,
     request_key,
     request_keys,
@@ -83,16 +86,24 @@ class SnapshotView:
     def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
         if first > last:
             return ()
-        account = self._account(user) or NO_ACCOUNT
-        if not 1 <= first <= last <= account.entries:
-            raise CorruptStore(
-                f"the snapshot does not hold entries {first} to {last} of user {user!r}"
-            )
-        first_block, last_block = (first - 1) // BLOCK_ENTRIES, (last - 1) // BLOCK_ENTRIES
+        account = self._holding(user, first, last)
         found: list[Entry] = []
-        for block in range(first_block, last_block + 1):
-            found += self._block(user, account, block, first, last)
+        for block in _blocks(first, last):
+            if block == account.blocks:
+                found += unpack_tail(user, account, first, last)
+            else:
+                found += unpack_block(user, block, self._block(user, block), first, last)
         return found
+
+    def keys(self, user: UserId, last: int) -> Keys:
+        account = self._holding(user, 1, last)
+        found: list[IdempotencyKey | None] = []
+        for block in _blocks(1, last):
+            if block == account.blocks:
+                found += keys_in_tail(user, account)
+            else:
+                found += keys_in_block(user, block, self._block(user, block))
+        return found[:last]
 
     def recorded(self, user: UserId, key: IdempotencyKey) -> Entry | None:
         value = self.row(request_key(user, key))
@@ -168,15 +179,20 @@ class SnapshotView:
             self._newest_user = user
         return self._newest_account
 
-    def _block(
-        self, user: UserId, account: StoredAccount, block: int, first: int, last: int
-    ) -> Sequence[Entry]:
-        if block == account.blocks:
-            return unpack_tail(user, account, first, last)
+    def _holding(self, user: UserId, first: int, last: int) -> StoredAccount:
+        """The user's account, which must have these entries."""
+        account = self._account(user) or NO_ACCOUNT
+        if not 1 <= first <= last <= account.entries:
+            raise CorruptStore(
+                f"the snapshot does not hold entries {first} to {last} of user {user!r}"
+            )
+        return account
+
+    def _block(self, user: UserId, block: int) -> bytes:
         value = self.row(block_key(user, block))
         if value is None:
             raise CorruptStore(f"the snapshot lost block {block} of user {user!r}")
-        return unpack_block(user, block, value, first, last)
+        return value
 
     def _requested(self, user: UserId, key: IdempotencyKey, value: bytes) -> Entry:
         """The entry that a request's row tells of."""
@@ -188,6 +204,11 @@ class SnapshotView:
 
     def _read_head(self) -> Head:
         return unpack_head(self.row(HEAD_KEY))
+
+
+def _blocks(first: int, last: int) -> range:
+    """The blocks that entries with these numbers lie in; the last may be a tail."""
+    return range((first - 1) // BLOCK_ENTRIES, (last - 1) // BLOCK_ENTRIES + 1)
 
 
 def _unreadable(key: bytes, error: lmdb.Error) -> CorruptStore:

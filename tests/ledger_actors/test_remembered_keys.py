@@ -8,7 +8,7 @@ import pytest
 
 from ledger_actors import Credit, Entry, Ledger, Limits, open_ledger
 from ledger_actors.account import opened
-from ledger_actors.accounts import IDLE_ACCOUNT_KEYS, LEARNED_MAX
+from ledger_actors.accounts import DISPLACING_LOOK_UPS, IDLE_ACCOUNT_KEYS, LEARNED_MAX, PAGE_SIZE
 from ledger_actors.credit import Outcome, Replayed
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import BalanceLimitReached, CorruptStore, IdempotencyKeyReused
@@ -35,10 +35,10 @@ class Snapshots(MemorySnapshots):
         self.asked += 1
         return super().recorded(user, key)
 
-    def entries(self, user: UserId, first: int, last: int) -> Sequence[Entry]:
+    def keys(self, user: UserId, last: int) -> Sequence[IdempotencyKey | None]:
         if self.unreadable:
             raise CorruptStore("a block does not match its checksum")
-        return super().entries(user, first, last)
+        return super().keys(user, last)
 
 
 class World:
@@ -139,13 +139,21 @@ async def test_keys_that_are_looked_up_often_are_learned(world: World) -> None:
         assert [entry.number for entry in await ledger.history(ANN, 1)] == [*range(132, 122, -1)]
 
 
-async def test_a_user_looked_up_once_or_twice_is_not_read_for_it(world: World) -> None:
+@pytest.mark.usefixtures("together")
+@pytest.mark.parametrize(("entries", "look_ups"), [(12, 1), (16, 2), (100, 7)])
+async def test_of_a_long_history_more_keys_are_looked_up_before_all_are_learned(
+    world: World, entries: int, look_ups: int
+) -> None:
     async with world.ledger() as ledger:
-        await credit(ledger, *keys("old", 12))
+        await credit(ledger, *keys("old", entries))
         await world.snapshot(ledger)
     async with world.ledger() as ledger:
-        await credit(ledger, *keys("new", 2))
+        for key in keys("new", look_ups):
+            await credit(ledger, key)
         assert remembered(ledger) == 0
+        first = (await ledger.history(ANN, (entries + look_ups - 1) // PAGE_SIZE + 1))[-1]
+        assert await credit(ledger, "old 0") == [Replayed(first)]
+        assert remembered(ledger) == entries
 
 
 @pytest.mark.usefixtures("together")
@@ -248,11 +256,41 @@ async def test_who_is_active_may_have_the_room_of_who_is_idle(world: World) -> N
         assert world.snapshots.asked < OFTEN
 
 
+@pytest.mark.usefixtures("together")
+async def test_who_comes_once_or_twice_pushes_nobody_out_of_memory(world: World) -> None:
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 12), user=BOB)
+        await world.snapshot(ledger)
+    async with world.ledger(remembered_keys=IDLE_ACCOUNT_KEYS + 12) as ledger:
+        await credit(ledger, *keys("old", 12))
+        await world.snapshot(ledger)
+        for key in keys("new", DISPLACING_LOOK_UPS):
+            await credit(ledger, key, user=BOB)
+        assert in_memory(ledger) == (1, 1)
+        assert world.snapshots.asked == DISPLACING_LOOK_UPS
+        await credit(ledger, "newer")
+        assert world.snapshots.asked == DISPLACING_LOOK_UPS
+
+
+@pytest.mark.usefixtures("together")
+async def test_nobody_leaves_memory_for_keys_that_would_not_fit_either_way(world: World) -> None:
+    async with world.ledger() as ledger:
+        await credit(ledger, *keys("old", 30), user=BOB)
+        await world.snapshot(ledger)
+    async with world.ledger(remembered_keys=20) as ledger:
+        await credit(ledger, *keys("old", 12))
+        await world.snapshot(ledger)
+        for key in keys("new", OFTEN):
+            await credit(ledger, key, user=BOB)
+        assert in_memory(ledger) == (1, 1)
+        assert remembered(ledger) == 12
+
+
 def test_an_idle_account_keeps_no_room_for_what_it_had() -> None:
     account = opened(ANN, 0, Micros(0))
     account.begin(1)
-    plain = [account.stage(ONE, Timestamp(0), None, None) for _ in range(1_000)]
-    keyed = account.stage(ONE, Timestamp(0), IdempotencyKey("old"), None)
+    plain = [account.stage(Credit(ANN, ONE), Timestamp(0)) for _ in range(1_000)]
+    keyed = account.stage(Credit(ANN, ONE, IdempotencyKey("old")), Timestamp(0))
     for entry in (*plain, keyed):
         account.forget(entry)
     assert getsizeof(account.tail) > 10_000

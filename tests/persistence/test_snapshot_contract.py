@@ -79,6 +79,12 @@ async def test_any_part_of_a_history_is_found(folded: Fold, first: int, last: in
     assert list(store.entries(ANN, first, last)) == ENTRIES[first - 1 : last]
 
 
+@pytest.mark.parametrize("last", [1, 15, 16, 17, 32, 99, 100])
+async def test_the_keys_up_to_any_entry_are_found(folded: Fold, last: int) -> None:
+    store = await folded(ENTRIES)
+    assert list(store.keys(ANN, last)) == [made.key for made in ENTRIES[:last]]
+
+
 async def test_a_recorded_request_is_found_wherever_its_entry_is(folded: Fold) -> None:
     store = await folded(ENTRIES)
     for made in ENTRIES:

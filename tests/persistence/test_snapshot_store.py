@@ -37,6 +37,7 @@ from persistence.snapshot_format import (
     REQUEST,
     account_key,
     block_key,
+    keys_in_block,
     pack_block,
     pack_entry,
     request_key,
@@ -209,6 +210,8 @@ def test_entries_that_are_not_there_are_reported(written: Path) -> None:
         view.entries(UserId("a"), 18, 19)
     with pytest.raises(CorruptStore, match="does not hold entries 1 to 1 of user 'b'"):
         view.entries(UserId("b"), 1, 1)
+    with pytest.raises(CorruptStore, match="does not hold entries 1 to 19 of user 'a'"):
+        view.keys(UserId("a"), 19)
     view.close()
 
 
@@ -218,6 +221,8 @@ def test_a_lost_block_is_reported(written: Path) -> None:
     assert view.entries(UserId("a"), 17, 18) == HISTORY[16:]
     with pytest.raises(CorruptStore, match="lost block 0 of user 'a'"):
         view.entries(UserId("a"), 16, 17)
+    with pytest.raises(CorruptStore, match="lost block 0 of user 'a'"):
+        view.keys(UserId("a"), 18)
     view.close()
 
 
@@ -230,6 +235,8 @@ def test_no_bit_of_a_block_can_change_unseen() -> None:
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CorruptStore, match="user 'a'"):
             unpack_block(UserId("a"), 0, bytes(changed))
+        with pytest.raises(CorruptStore, match="user 'a'"):
+            keys_in_block(UserId("a"), 0, bytes(changed))
 
 
 def test_a_changed_block_is_never_served(written: Path) -> None:
@@ -237,6 +244,8 @@ def test_a_changed_block_is_never_served(written: Path) -> None:
     view = open_snapshot_view(written)
     with pytest.raises(CorruptStore, match="block 0 of user 'a' does not match its checksum"):
         view.entries(UserId("a"), 1, 1)
+    with pytest.raises(CorruptStore, match="block 0 of user 'a' does not match its checksum"):
+        view.keys(UserId("a"), 18)
     assert view.entries(UserId("a"), 17, 18) == HISTORY[16:]
     view.close()
 
@@ -260,6 +269,8 @@ def test_a_block_from_before_there_were_checksums_is_read() -> None:
     tail = b"".join(pack_entry(entry) for entry in HISTORY[:BLOCK_ENTRIES])
     value = b"\xdc\0\x10" + tail
     assert unpack_block(UserId("a"), 0, value) == HISTORY[:BLOCK_ENTRIES]
+    keys = keys_in_block(UserId("a"), 0, value)
+    assert keys == [entry.key for entry in HISTORY[:BLOCK_ENTRIES]]
     with pytest.raises(CorruptStore, match="entries of user 'a' behind entry 0"):
         unpack_block(UserId("a"), 0, value.replace(b"key 3", b"key \xff"))
 
@@ -306,6 +317,7 @@ def test_an_account_with_one_byte_changed_is_neither_served_nor_folded_into(
         lambda: view.account(UserId("a")),
         lambda: view.accounts_many([UserId("a")]),
         lambda: view.entries(UserId("a"), 1, 1),
+        lambda: view.keys(UserId("a"), 18),
         lambda: view.recorded(UserId("a"), key),
         lambda: view.recorded_many([(UserId("a"), key)]),
     ]

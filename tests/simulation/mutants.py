@@ -140,11 +140,11 @@ MUTANTS = [
     ),
     mutant(
         "know only the keys that are in memory",
-        (ACCOUNTS, "elif recorded is None and not account.keyed:", "elif False:"),
+        (ACCOUNTS, "if recorded is None and not account.keyed:", "if False:"),
     ),
     mutant(
         "look up no keys when many come at once",
-        (ACCOUNTS, "if request.key is not None and not active[request.user].keyed", "if False"),
+        (ACCOUNTS, "if request.key is not None and not self._learns(", "if False and ("),
     ),
     mutant(
         "forget that a snapshot has keys of the user",
@@ -162,16 +162,24 @@ MUTANTS = [
         "take a remembered key for new",
         (
             ACCOUNTS,
-            "recorded = self._snapshots.recorded(request.user, key)\n                    elif",
-            "recorded = None\n                    elif",
+            "recorded = self._snapshots.recorded(request.user, key)\n                    if",
+            "recorded = None\n                    if",
+        ),
+    ),
+    mutant(
+        "learn keys, and take the one in question for new",
+        (
+            ACCOUNTS,
+            "recorded = account.tail.get(key)\n                        elif",
+            "recorded = None\n                        elif",
         ),
     ),
     mutant(
         "learn all keys but the oldest",
         (
             ACCOUNTS,
-            "self._snapshots.entries(account.user, 1,",
-            "self._snapshots.entries(account.user, 2,",
+            "self._snapshots.keys(account.user, entries)",
+            "self._snapshots.keys(account.user, entries)[1:]",
         ),
     ),
     mutant(
@@ -386,7 +394,7 @@ MUTANTS = [
         "read a block without a look at its checksum",
         (
             SNAPSHOT_FORMAT,
-            "if _checksum(block_key(user, block) + entries) != checksum:",
+            "if _checksum(block_key(user, block) + packed) != checksum:",
             "if False:",
         ),
     ),
