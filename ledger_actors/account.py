@@ -10,7 +10,7 @@ import msgspec
 from ledger_actors.credit import CreditRequest
 from ledger_actors.entry import Entry, Timestamp, out_of_order
 from ledger_actors.errors import BalanceLimitReached, CorruptStore
-from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
 
