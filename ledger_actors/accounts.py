@@ -342,7 +342,7 @@ class Accounts:
                 self._remembered += keeps_key
                 if account.idle:
                     self._let_go(account)
-                elif keeps_key and not self._make_room(0):
+                elif keeps_key and not (self._has_room(0) or self._make_room(0)):
                     self._remembered -= account.remembered
                     account.unlearn()
         return forgotten
