@@ -65,7 +65,7 @@ class Accounts:
     allocates nothing that stays.
 
     Of an account that is in memory since its first entry, all idempotency keys are remembered.
-    Those of another are learned when it is looked up again and again. Either way a new key is then
+    Those of another are learned when it was looked up a few times. Either way a new key is then
     known to be new without a look-up. So such an account stays in memory when it is idle, as long
     as there is room.
     """
@@ -233,8 +233,9 @@ class Accounts:
         return entry.number > account.count_before(self._step)
 
     def _look_up(self, requests: Sequence[CreditRequest]) -> Recorded | None:
-        """What the snapshots know of these requests where the account does not; opens the accounts.
-        None where something cannot be read: looked up one by one, it shows what."""
+        """What the snapshots know of these requests where the account does not; opens the accounts,
+        and lets those learn for which it is time. None where something cannot be read: looked up
+        one by one, it shows what."""
         active = self._active
         unseen = {
             request.user
