@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench.interruptions import held_back
+
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 20.0
 KIB_PER_MB: Final = 1_000_000 / 1024
@@ -47,7 +49,11 @@ class ServerProcess:
         self.url = ""
 
     def __enter__(self) -> "ServerProcess":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +71,7 @@ class ServerProcess:
     def start(self, *, wait: bool = True) -> None:
         """Starts the server, and waits until it has recovered."""
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, held_back():
             self._process = subprocess.Popen(
                 self._command,
                 stdout=log,

@@ -22,13 +22,9 @@ class BitBurst:
             PeerFailedError: the server did not start.
         """
         try:
-            self._process.start()
+            self._process.__enter__()
         except AssertionError as error:
-            self._process.kill()
             raise PeerFailedError(str(error)) from None
-        except BaseException:
-            self._process.kill()
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.errors import PeerFailedError
+from bench.interruptions import held_back
 from bench.peers.peer import Skipped, family, wake
 
 PACKAGED: Final = Path("/usr/lib/postgresql")
@@ -125,7 +126,7 @@ class Postgres:
     def _start(self) -> None:
         settings = {**SETTINGS, "unix_socket_directories": str(self.socket_folder)}
         flags = [flag for pair in settings.items() for flag in ("-c", "=".join(pair))]
-        with self._log_path.open("ab") as log:
+        with self._log_path.open("ab") as log, held_back():
             self._process = subprocess.Popen(
                 [str(self._programs / "postgres"), "-D", str(self._data), *flags],
                 stdin=subprocess.DEVNULL,

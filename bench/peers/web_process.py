@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.errors import PeerFailedError
+from bench.interruptions import held_back
 from bench.peers.peer import Skipped, family
 
 START_TIMEOUT_S: Final = 30.0
@@ -45,15 +46,15 @@ class WebProcess:
         Raises:
             PeerFailedError: it did not say in time that it listens.
         """
-        with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
         try:
+            with self._log_path.open("ab") as log, held_back():
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                )
             self.url = self._announced()
         except BaseException:
             self._end()
@@ -86,7 +87,8 @@ class WebProcess:
         return url
 
     def _end(self) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(ENDED_TIMEOUT_S)
