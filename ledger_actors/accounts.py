@@ -1,6 +1,6 @@
 """All accounts of one shard: a short tail in memory, everything older in the snapshot store."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +12,7 @@ from ledger_actors.errors import CorruptStore, IdempotencyKeyReused, Refused
 from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.money import Micros, format_fixed
 from ledger_actors.ports import NO_ACCOUNT, AccountSummary, SnapshotStore
+from ledger_actors.remembered_keys import RememberedKeys
 from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestState, RequestStatus
 
 PAGE_SIZE: Final = 10
@@ -30,10 +31,6 @@ against 1 to 2 us for a look-up): who comes again is mostly there for long."""
 DISPLACING_LOOK_UPS: Final = 3
 """The same where idle accounts have to leave memory for it: who comes but a few times would push
 out who comes again and again."""
-
-IDLE_ACCOUNT_KEYS: Final = 4
-"""An idle account takes as much memory as so many remembered keys (measured: 380 to 510 bytes,
-against 115)."""
 
 LEARNED_MAX: Final = 1_000
 """Entries of an account whose keys are learned, and of all whose keys are learned in one step: more
@@ -73,16 +70,12 @@ class Accounts:
     def __init__(self, snapshots: SnapshotStore, remembered_max: int) -> None:
         """
         Args:
-            remembered_max: idempotency keys of folded entries that memory may hold. An idle account
-                counts as `IDLE_ACCOUNT_KEYS` more.
+            remembered_max: idempotency keys of folded entries that memory may hold, as
+                `RememberedKeys` counts them.
         """
         self._snapshots = snapshots
-        self._remembered_max = remembered_max
-        self._remembered = 0
-        self._remembered_idle = 0
         self._active: dict[UserId, Account] = {}
-        # The least recently active first.
-        self._idle: OrderedDict[UserId, Account] = OrderedDict()
+        self._remembered = RememberedKeys(remembered_max)
         # What no snapshot has, in the log's order: the entries, and of each batch its position and
         # its length. Flat, so that the garbage collector has no container of each batch to look at.
         self._unfolded: deque[Entry] = deque()
@@ -103,7 +96,7 @@ class Accounts:
     @property
     def idle(self) -> int:
         """How many others are in memory."""
-        return len(self._idle)
+        return self._remembered.idle
 
     @property
     def unfolded(self) -> int:
@@ -113,7 +106,7 @@ class Accounts:
     @property
     def remembered(self) -> int:
         """Idempotency keys of folded entries in memory."""
-        return self._remembered
+        return self._remembered.count
 
     def balance(self, user: UserId) -> Micros:
         account = self._active.get(user)
@@ -265,8 +258,9 @@ class Accounts:
         account.looked_up += 1
         if look_ups < LEARNING_LOOK_UPS or self._learned + entries > LEARNED_MAX:
             return False
-        if not self._has_room(entries) and (
-            look_ups < DISPLACING_LOOK_UPS or not self._make_room(entries)
+        remembered = self._remembered
+        if not remembered.has_room(entries) and (
+            look_ups < DISPLACING_LOOK_UPS or not remembered.make_room(entries)
         ):
             return False
         self._learned += entries
@@ -276,7 +270,7 @@ class Accounts:
             # What else cannot be read of the user says nothing against this credit.
             account.looked_up = 0
             return False
-        self._remembered += account.remembered
+        remembered.count += account.remembered
         return True
 
     def _opened(self, user: UserId) -> Account:
@@ -290,9 +284,8 @@ class Accounts:
 
     def _wake(self, user: UserId) -> Account | None:
         """Makes the user's account active again, where memory has kept it."""
-        account = self._idle.pop(user, None)
+        account = self._remembered.take(user)
         if account is not None:
-            self._remembered_idle -= account.remembered
             self._active[user] = account
             self._opened_now.append(account)
         return account
@@ -331,6 +324,7 @@ class Accounts:
         It works in steps, so that forgetting many does not hold up the callers.
         """
         active, positions, until = self._active, self._positions, self._snapshots.position
+        remembered = self._remembered
         forgotten = 0
         while forgotten < entries_max and positions and positions[0] <= until:
             positions.popleft()
@@ -340,11 +334,11 @@ class Accounts:
                 entry = self._unfolded.popleft()
                 account = active[entry.user]
                 keeps_key = account.forget(entry)
-                self._remembered += keeps_key
+                remembered.count += keeps_key
                 if account.idle:
                     self._let_go(account)
-                elif keeps_key and not (self._has_room(0) or self._make_room(0)):
-                    self._remembered -= account.remembered
+                elif keeps_key and not (remembered.has_room(0) or remembered.make_room(0)):
+                    remembered.count -= account.remembered
                     account.unlearn()
         return forgotten
 
@@ -353,25 +347,7 @@ class Accounts:
         del self._active[account.user]
         if account.keyed and account.newest:
             account.rest()
-            self._idle[account.user] = account
-            self._remembered_idle += account.remembered
-            self._make_room(0)
-
-    def _has_room(self, keys: int) -> bool:
-        """Whether so many keys more may be remembered."""
-        taken = self._remembered + len(self._idle) * IDLE_ACCOUNT_KEYS
-        return taken + keys <= self._remembered_max
-
-    def _make_room(self, keys: int) -> bool:
-        """Lets go of idle accounts until so many keys more may be remembered; where all of them
-        would not do, of none."""
-        if self._remembered - self._remembered_idle + keys > self._remembered_max:
-            return False
-        while not self._has_room(keys):
-            _, account = self._idle.popitem(last=False)
-            self._remembered -= account.remembered
-            self._remembered_idle -= account.remembered
-        return True
+            self._remembered.keep(account)
 
     def _keep(self, position: LogPosition, entries: Sequence[Entry]) -> None:
         self._unfolded.extend(entries)

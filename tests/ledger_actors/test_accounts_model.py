@@ -18,11 +18,12 @@ from ledger_actors import (
     ShardId,
     UserId,
 )
-from ledger_actors.accounts import IDLE_ACCOUNT_KEYS, PAGE_SIZE, Accounts
+from ledger_actors.accounts import PAGE_SIZE, Accounts
 from ledger_actors.credit import Credit, Replayed, Submission
 from ledger_actors.entry import Timestamp
 from ledger_actors.errors import BalanceLimitReached, IdempotencyKeyReused
 from ledger_actors.money import MICROS_MAX
+from ledger_actors.remembered_keys import IDLE_ACCOUNT_KEYS
 from ledger_actors.testing import MemoryLog, MemorySnapshots
 
 USERS = [UserId("a"), UserId("b")]
