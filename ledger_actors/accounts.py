@@ -337,7 +337,7 @@ class Accounts:
                 remembered.count += keeps_key
                 if account.idle:
                     self._let_go(account)
-                elif keeps_key and not (remembered.has_room(0) or remembered.make_room(0)):
+                elif keeps_key and not remembered.make_room(0):
                     remembered.count -= account.remembered
                     account.unlearn()
         return forgotten
