@@ -18,8 +18,9 @@ HEAD_END: Final = b"\r\n\r\n"
 LINES_BYTES_MAX: Final = 1_024
 LINES_MAX: Final = 1_024
 """Header lines of so many kinds of requests are remembered, if they are not longer than that."""
-FORMS_MAX: Final = 3
-"""Forms of heads that are tried, of each method."""
+FORMS_MAX: Final = 8
+"""Forms of heads that are tried, of each method: bodies come in a few lengths. Tried first is what
+was seen first, mostly what comes often; with one form more, all are learned anew."""
 _VISIBLE: Final = bytes(range(0x20, 0x7F))
 _USER: Final = rb"/users/([!-\"$-.0->@-~]+)"
 _REQUEST_LINE: Final = re.compile(
@@ -153,9 +154,9 @@ class HeadReader:
         if user:
             form = _form_of(head, request_line.end(2), lines_start, naming, kind)
             if get:
-                self._gets = (form, *self._gets[: FORMS_MAX - 1])
+                self._gets = _with(self._gets, form)
             else:
-                self._posts = (form, *self._posts[: FORMS_MAX - 1])
+                self._posts = _with(self._posts, form)
         return PlainRequest(
             kind,
             end,
@@ -262,6 +263,11 @@ def _form_of(
     ends = [*(lines_start + line.start(2) for line in naming), len(head)]
     beginning, *following = [head[start:end] for start, end in zip(starts, ends, strict=True)]
     return _Form(kind, beginning, tuple(zip(names, following, strict=True)))
+
+
+def _with(forms: Sequence[_Form], form: _Form) -> Sequence[_Form]:
+    """These forms and one more; it alone where there are as many as are tried."""
+    return (*forms, form) if len(forms) < FORMS_MAX else (form,)
 
 
 def _read_names(form: _Form, data: bytes, at: int, user: bytes) -> PlainRequest | None:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api.plain_request import ADD, BALANCE, HISTORY, HeadReader, PlainRequest, RequestKind
+from api.plain_request import (
+    ADD,
+    BALANCE,
+    FORMS_MAX,
+    HISTORY,
+    HeadReader,
+    PlainRequest,
+    RequestKind,
+)
 
 HOST = b"Host: a"
 JSON = b"Content-Type: application/json"
@@ -90,6 +98,14 @@ def head(*parts: bytes) -> bytes:
         head(b"POST /users/a/add HTTP/1.1", HOST, KEY, b"Content-Length: 7"),
         head(b"POST /users/a/add HTTP/1.1", HOST, b"Idempotency-Key: \xff", LENGTH),
         head(b"POST /users/a/add HTTP/1.1", HOST, b"Idempotency-Key: other", LENGTH),
+    ],
+    b"",
+    b"",
+)
+@example(
+    [
+        head(b"POST /users/a/add HTTP/1.1", HOST, b"Content-Length: %d" % length)
+        for length in [*range(FORMS_MAX + 2), *range(FORMS_MAX + 2)]
     ],
     b"",
     b"",
