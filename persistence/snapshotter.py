@@ -2,7 +2,7 @@
 
 Run by the server as `python -m persistence.snapshotter LOG SNAPSHOT`. It shares no interpreter
 lock with the server, and lets others go first. For each line on its standard input, `fold SHARE`,
-it folds up to the end of the log, or so much as is done in a while, and answers with one JSON line:
+it folds up to the end of the log, or one transaction of it, and answers with one JSON line:
 `{"position": 12}` or `{"error": "…"}`. SHARE is that of the processor which it takes though others
 want it.
 """
@@ -28,9 +28,9 @@ from persistence.folding import release
 from persistence.log_reader import last_position, read_some
 from persistence.snapshot_store import SnapshotWriter
 
-ENTRIES_PER_TRANSACTION: Final = 100_000
-ENTRIES_PER_FOLD: Final = 200_000
-"""Some more, as transactions are folded whole. Then the server is asked again what share is due."""
+ENTRIES_PER_TRANSACTION: Final = 200_000
+"""At least, where there are as many. Fewer would take longer for each entry, and more of the disk: a
+transaction writes a row of each user that it meets."""
 NICENESS: Final = 3
 """On a core that is never idle: a third of it at most."""
 
@@ -39,13 +39,11 @@ def fold_all(
     log: lmdb.Environment,
     snapshots: SnapshotWriter,
     give_way: Callable[[], object] = lambda: None,
-    entries_max: int = sys.maxsize,
 ) -> Iterator[LogPosition]:
     """Folds up to what is the end of the log now, and yields the position after each transaction.
 
     Args:
         give_way: called after each record that is read.
-        entries_max: after so many, the transaction is the last.
 
     Raises:
         DiskFull: there is no room; the store is as the last transaction left it.
@@ -54,7 +52,6 @@ def fold_all(
     with begin_reading(log) as transaction:
         end = last_position(transaction)
     head = snapshots.head()
-    before = head.entries
     while True:
         with begin_reading(log) as transaction:
             records = deque(
@@ -67,11 +64,12 @@ def fold_all(
         while records:
             entries += records.popleft().record.entries
             give_way()
-        if snapshots.fold(head.position, entries, last.record.position, last.digest):
-            yield last.record.position
+        folded = snapshots.fold(head.position, entries, last.record.position, last.digest)
         release(entries, give_way)
+        if folded:
+            yield last.record.position
         head = snapshots.head()
-        if head.position >= end or head.entries - before >= entries_max:
+        if head.position >= end:
             return
 
 
@@ -84,9 +82,9 @@ def serve(log_path: Path, snapshot_path: Path) -> None:
     for line in sys.stdin:
         courtesy.begin(share=float(line.split()[1]))
         try:
-            for _ in fold_all(log, snapshots, courtesy, ENTRIES_PER_FOLD):
-                if os.getppid() != server:
-                    return
+            next(fold_all(log, snapshots, courtesy), None)
+            if os.getppid() != server:
+                return
             answer: dict[str, object] = {"position": snapshots.head().position}
         except (LedgerError, StoreError) as error:
             answer = {"error": str(error)}

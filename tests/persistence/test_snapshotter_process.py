@@ -16,7 +16,7 @@ from persistence.data_directory import DataDirectory, create_data_directory
 from persistence.environment import open_for_reading
 from persistence.log_store import LogStore
 from persistence.snapshot_store import SnapshotWriter
-from persistence.snapshotter import fold_all
+from persistence.snapshotter import ENTRIES_PER_TRANSACTION, fold_all
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 
 APPENDING = """
@@ -45,10 +45,10 @@ async def snapshotter(directory: DataDirectory) -> AsyncIterator[SnapshotterProc
         yield opened
 
 
-def append(directory: DataDirectory, number: int) -> None:
+def append(directory: DataDirectory, *numbers: int) -> None:
     log = LogStore(directory.log)
-    entry = Entry(UserId("ann"), number, Micros(1), Timestamp(0), None)
-    log.commit([Batch(ShardId(0), [entry])])
+    entries = [Entry(UserId("ann"), number, Micros(1), Timestamp(0), None) for number in numbers]
+    log.commit([Batch(ShardId(0), entries)])
     log.close()
 
 
@@ -157,15 +157,23 @@ def test_a_fold_ends_where_the_log_ended_when_it_began(
     assert reached == [1, 2]
 
 
-def test_a_fold_ends_after_so_many_entries_though_there_are_more(
+def test_a_transaction_has_so_many_entries_at_least(
     directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.snapshotter.ENTRIES_PER_TRANSACTION", 1)
+    monkeypatch.setattr("persistence.snapshotter.ENTRIES_PER_TRANSACTION", 2)
     for position in (1, 2, 3):
         append(directory, position)
     with (
         closing(open_for_reading(directory.log)) as log,
         closing(SnapshotWriter(directory.snapshot)) as snapshots,
     ):
-        assert list(fold_all(log, snapshots, entries_max=2)) == [1, 2]
-        assert list(fold_all(log, snapshots, entries_max=2)) == [3]
+        assert list(fold_all(log, snapshots)) == [2, 3]
+
+
+async def test_a_fold_ends_after_one_transaction_though_the_log_goes_on(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, *range(1, ENTRIES_PER_TRANSACTION + 1))
+    append(directory, ENTRIES_PER_TRANSACTION + 1)
+    assert await snapshotter.fold() == 1
+    assert await snapshotter.fold() == 2
