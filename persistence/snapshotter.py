@@ -29,7 +29,7 @@ from persistence.log_reader import last_position, read_some
 from persistence.snapshot_store import SnapshotWriter
 
 ENTRIES_PER_TRANSACTION: Final = 200_000
-"""At least, where there are as many. Fewer would take longer for each entry, and more of the disk: a
+"""At least, where there are as many. Fewer would take longer for each, and more of the disk: a
 transaction writes a row of each user that it meets."""
 NICENESS: Final = 3
 """On a core that is never idle: a third of it at most."""
