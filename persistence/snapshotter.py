@@ -82,6 +82,7 @@ def serve(log_path: Path, snapshot_path: Path) -> None:
     for line in sys.stdin:
         courtesy.begin(share=float(line.split()[1]))
         try:
+            # One transaction: then the server says anew what share is due.
             next(fold_all(log, snapshots, courtesy), None)
             if os.getppid() != server:
                 return
