@@ -8,6 +8,11 @@ millisecond is not felt. But it must not starve either: what is not folded stays
 import os
 import time
 from collections.abc import Callable
+from typing import Final
+
+WINDOW_S: Final = 0.1
+"""A fold gets its share in each. What it did not get is gone then: after a pause, of the disk or of
+the whole machine, it would otherwise yield to nobody until it had made up for all of it."""
 
 
 class Courtesy:
@@ -34,13 +39,19 @@ class Courtesy:
         """A fold begins.
 
         Args:
-            share: of the processor; as long as it has had less of it, it does not yield.
+            share: of the processor; as long as it has had less of it in the window, it does not
+                yield.
         """
         self._share = share
-        self._began_s = self._clock()
-        self._used_before_s = self._used()
+        self._begin_window(self._clock(), self._used())
 
     def __call__(self) -> None:
-        used_s = self._used() - self._used_before_s
-        if used_s >= self._share * (self._clock() - self._began_s):
+        now_s, used_s = self._clock(), self._used()
+        if now_s - self._began_s >= WINDOW_S:
+            self._begin_window(now_s, used_s)
+        if used_s - self._used_before_s >= self._share * (now_s - self._began_s):
             self._give_way()
+
+    def _begin_window(self, now_s: float, used_s: float) -> None:
+        self._began_s = now_s
+        self._used_before_s = used_s

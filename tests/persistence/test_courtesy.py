@@ -1,4 +1,4 @@
-from persistence.courtesy import Courtesy
+from persistence.courtesy import WINDOW_S, Courtesy
 
 SHARE = 0.1
 
@@ -23,25 +23,41 @@ class Core:
 
 def test_who_has_his_share_gives_way_after_each_step() -> None:
     core = Core()
-    for _ in range(10):
+    for _ in range(100):
         core.work(used_s=0.001, waited_s=0.005)
         core.courtesy()
-    assert core.yields == 10
+    assert core.yields == 100
 
 
 def test_who_is_starved_gives_way_no_more_until_he_has_his_share_again() -> None:
     core = Core()
-    core.work(used_s=0.001, waited_s=1.0)
+    core.work(used_s=0.001, waited_s=WINDOW_S / 2)
     core.courtesy()
     assert core.yields == 0
-    core.work(used_s=SHARE * 1.2)
+    core.work(used_s=SHARE * WINDOW_S / 2)
+    core.courtesy()
+    assert core.yields == 1
+
+
+def test_nobody_makes_up_for_a_pause() -> None:
+    core = Core()
+    core.work(used_s=0.001, waited_s=100.0)
+    core.courtesy()
+    assert core.yields == 1
+
+
+def test_nobody_waits_for_what_he_took_while_nobody_wanted_it() -> None:
+    core = Core()
+    core.work(used_s=WINDOW_S)
+    core.courtesy()
+    core.work(used_s=0.001, waited_s=WINDOW_S / 2)
     core.courtesy()
     assert core.yields == 1
 
 
 def test_each_fold_begins_anew() -> None:
     core = Core()
-    core.work(used_s=0.001, waited_s=100.0)
+    core.work(used_s=0.001, waited_s=WINDOW_S / 2)
     core.courtesy.begin(share=SHARE)
     core.work(used_s=0.001)
     core.courtesy()
@@ -51,9 +67,9 @@ def test_each_fold_begins_anew() -> None:
 def test_a_fold_that_is_due_a_larger_share_gives_way_later() -> None:
     core = Core()
     core.courtesy.begin(share=0.5)
-    core.work(used_s=1.0, waited_s=1.5)
+    core.work(used_s=0.02, waited_s=0.03)
     core.courtesy()
     assert core.yields == 0
-    core.work(used_s=0.6)
+    core.work(used_s=0.02)
     core.courtesy()
     assert core.yields == 1
