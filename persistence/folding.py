@@ -26,8 +26,8 @@ from persistence.snapshot_format import (
 Row = tuple[bytes, bytes]
 
 ENTRIES_PER_STEP: Final = 256
-USERS_PER_STEP: Final = 16
-ROWS_PER_STEP: Final = 16
+USERS_PER_STEP: Final = 8
+ROWS_PER_STEP: Final = 8
 
 
 class FoldedRows:
@@ -119,6 +119,7 @@ class FoldedRows:
                 self._blocks.append((key_of_block, block))
                 digest = extended(digest, block)
                 tail = b""
+                self._give_way()
         self._accounts.append((key, pack_account(key, balance, count, digest, tail)))
 
 

@@ -138,6 +138,18 @@ def test_what_is_stored_does_not_depend_on_how_many_entries_were_folded_at_a_tim
     assert all(store == stores[0] for store in stores)
 
 
+@pytest.mark.parametrize("users_folded", [1, 100, 5_000])
+def test_a_fold_gives_way_every_few_entries_however_many_are_of_one_user(
+    tmp_path: Path, users_folded: int
+) -> None:
+    ways_given: list[None] = []
+    writer = SnapshotWriter(tmp_path, give_way=lambda: ways_given.append(None))
+    drawn = [(UserId(f"user {at % users_folded}"), 1, False) for at in range(10_000)]
+    assert writer.fold(LogPosition(0), entries_of(drawn), LogPosition(1), DIGEST)
+    writer.close()
+    assert len(ways_given) >= len(drawn) / BLOCK_ENTRIES
+
+
 def test_a_fold_that_does_not_follow_the_store_changes_nothing(tmp_path: Path) -> None:
     writer = SnapshotWriter(tmp_path)
     first, second = entries_of([(UserId("a"), 1, True), (UserId("a"), 2, True)])
