@@ -84,13 +84,14 @@ def read_some(
     """The next records that together hold at least that many entries, or all that follow.
 
     Args:
-        give_way: called after each of them.
+        give_way: called after each of them, and within large ones.
 
     Raises: as `read_after`.
     """
     found: list[StoredRecord] = []
     weight = 0
-    for stored in read_after(transaction, after):
+    for record in sealed_after(transaction, after):
+        stored = opened(record, give_way)
         found.append(stored)
         weight += stored.record.weight
         give_way()

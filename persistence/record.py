@@ -11,7 +11,7 @@ The digest is the record's own checksum and what the next record names, so a rec
 changed, lost, moved or put in is found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple
@@ -27,6 +27,10 @@ NO_DIGEST: Final = bytes(DIGEST_BYTES)
 _HEADER: Final = Struct(f">BQ{DIGEST_BYTES}s")
 _KEY: Final = Struct(">Q")
 _unpack = msgspec.msgpack.Decoder(list[Batch]).decode
+_divide = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_unpack_batch = msgspec.msgpack.Decoder(Batch).decode
+UNPACKED_AT_ONCE_MAX: Final = 32_768
+"""Bytes of a payload. A larger one, of bulks, takes milliseconds: its batches come one by one."""
 
 
 class StoredRecord(NamedTuple):
@@ -114,15 +118,25 @@ def decode(position: LogPosition, value: bytes) -> StoredRecord:
     return opened(sealed(position, value))
 
 
-def opened(record: SealedRecord) -> StoredRecord:
+def opened(record: SealedRecord, give_way: Callable[[], object] = lambda: None) -> StoredRecord:
     """The record with what it holds.
+
+    Args:
+        give_way: called after each batch of a large one.
 
     Raises:
         CorruptStore: it holds no entries.
     """
     position, previous, digest, value = record
+    payload = memoryview(value)[_HEADER.size : -DIGEST_BYTES]
     try:
-        batches = _unpack(memoryview(value)[_HEADER.size : -DIGEST_BYTES])
+        if len(payload) <= UNPACKED_AT_ONCE_MAX:
+            batches = _unpack(payload)
+        else:
+            batches = []
+            for batch in _divide(payload):
+                batches.append(_unpack_batch(batch))
+                give_way()
     except msgspec.DecodeError as error:
         raise CorruptStore(f"log record at position {position} has no entries: {error}") from None
     return StoredRecord(Record(position, batches), previous, digest)

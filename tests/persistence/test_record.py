@@ -6,7 +6,17 @@ from ledger_actors import Batch, Entry, IdempotencyKey, LogPosition, Micros, Sha
 from ledger_actors.entry import Record, Timestamp
 from ledger_actors.errors import CorruptStore
 from ledger_actors.money import MICROS_MAX
-from persistence.record import NO_DIGEST, RecordEncoder, StoredRecord, decode, key_of, position_of
+from persistence.record import (
+    NO_DIGEST,
+    UNPACKED_AT_ONCE_MAX,
+    RecordEncoder,
+    StoredRecord,
+    decode,
+    key_of,
+    opened,
+    position_of,
+    sealed,
+)
 
 ascii_text = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
 entries = st.builds(
@@ -90,9 +100,26 @@ def test_a_record_of_another_format_version_is_refused(monkeypatch: pytest.Monke
         decode(LogPosition(3), value)
 
 
+def large_batches() -> list[Batch]:
+    user, amount, stamp = UserId("u" * 100), Micros(5), Timestamp(7)
+    entries = [Entry(user, number, amount, stamp, None) for number in range(1, 21)]
+    return [Batch(ShardId(shard), entries) for shard in range(64)]
+
+
+def test_who_opens_a_large_record_gives_way_after_each_batch() -> None:
+    value, _ = RecordEncoder().encode(LogPosition(3), NO_DIGEST, large_batches())
+    assert len(value) > 2 * UNPACKED_AT_ONCE_MAX
+    ways_given: list[None] = []
+    stored = opened(sealed(LogPosition(3), value), lambda: ways_given.append(None))
+    assert stored.record == Record(LogPosition(3), large_batches())
+    assert len(ways_given) == 64
+
+
+@pytest.mark.parametrize("others", [[], large_batches()], ids=["small record", "large record"])
 @pytest.mark.parametrize("batch", [[1], [1, [], 0]], ids=["too few", "too many"])
-def test_a_batch_of_other_parts_is_refused(batch: list[object]) -> None:
-    value, _ = RecordEncoder().encode(LogPosition(3), NO_DIGEST, [batch])  # type: ignore[list-item]
+def test_a_batch_of_other_parts_is_refused(batch: list[object], others: list[Batch]) -> None:
+    batches = [*others, batch]
+    value, _ = RecordEncoder().encode(LogPosition(3), NO_DIGEST, batches)  # type: ignore[arg-type]
     with pytest.raises(CorruptStore, match="position 3"):
         decode(LogPosition(3), value)
 
