@@ -8,6 +8,7 @@ Whom the server drops comes again. `--behind` has them send what the fast lane h
 
 import itertools
 import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -218,6 +219,8 @@ def main(
     behind: bool,
 ) -> None:
     """Measure honest callers without and with slow ones beside them."""
+    # Asked to end, as by `timeout`, it takes its server with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = min(most, FILES_MAX) if most != resource.RLIM_INFINITY else FILES_MAX
     # The server inherits it.

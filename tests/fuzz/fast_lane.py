@@ -8,6 +8,7 @@ more. An input depends on the seed and its number alone: `--first 123 --inputs 1
 """
 
 import math
+import signal
 import socket
 import struct
 import sys
@@ -361,6 +362,8 @@ def kinds_of_server() -> Iterator[tuple[str, tuple[str, ...]]]:
 @click.option("--server", type=click.Choice(["hypercorn", "fast-lane"]), default="fast-lane")
 def main(inputs: int, seed: int | None, first: int, connections: int, server: str) -> None:
     """Send spoilt requests to a server, and check what it makes of them."""
+    # Asked to end, as by `timeout`, it takes its server with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     flags = dict(kinds_of_server())
     if server not in flags:
         raise click.UsageError(f"bitburst serve has no server {server}")
