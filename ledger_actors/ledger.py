@@ -235,7 +235,7 @@ class Ledger:
     async def adopt_snapshot(self) -> LogPosition:
         """Moves on to the newest snapshot, lets go of what it covers, returns its position."""
         position = self._snapshots.refresh()
-        pace = ForgettingPace()
+        pace = ForgettingPace(self._log.next_sync)
         for shard in self._shards:
             while shard.accounts is not None:
                 forgotten = shard.accounts.forget_folded(pace.entries)

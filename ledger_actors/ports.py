@@ -40,6 +40,13 @@ class WriteAheadLog(Protocol):
         """
         ...
 
+    async def next_sync(self) -> None:
+        """Returns when an append begins to wait for the disk; there may be none for long.
+
+        What is computed then keeps nobody waiting.
+        """
+        ...
+
     async def probe(self) -> None:
         """Shows that the log can be written, by a durable record with no batches in it.
 

@@ -25,6 +25,7 @@ class MemoryLog:
         self.fault: Callable[[], Exception | None] = lambda: None
         self._records: list[Record] = []
         self._first = LogPosition(1)
+        self._before_sync = trio.lowlevel.ParkingLot()
 
     @property
     def position(self) -> LogPosition:
@@ -32,6 +33,9 @@ class MemoryLog:
 
     async def append(self, batches: Sequence[Batch]) -> LogPosition:
         return await self._commit(batches)
+
+    async def next_sync(self) -> None:
+        await self._before_sync.park()
 
     async def probe(self) -> None:
         await self._commit([])
@@ -56,6 +60,7 @@ class MemoryLog:
     async def _commit(self, batches: Sequence[Batch]) -> LogPosition:
         if self.pause is not None:
             await self.pause.wait()
+        self._before_sync.unpark_all()
         await trio.lowlevel.checkpoint()
         error = self.fault()
         if error is not None:

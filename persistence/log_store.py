@@ -92,8 +92,13 @@ class LogStore:
     def _cut_end(self) -> LogPosition:
         return self._may_go_before if self._held is None else min(self._may_go_before, self._held)
 
-    def commit(self, batches: Sequence[Batch]) -> LogPosition:
+    def commit(
+        self, batches: Sequence[Batch], on_written: Callable[[], object] = lambda: None
+    ) -> LogPosition:
         """Makes the batches durable as one record. With no batches, it shows that it could.
+
+        Args:
+            on_written: called when all that is left is to wait for the disk.
 
         Raises:
             LogUnavailable: there is no room; nothing was written.
@@ -107,6 +112,7 @@ class LogStore:
                 first = self._cut(transaction, CUT_PER_COMMIT)
                 if not transaction.put(key_of(position), value, append=True):
                     raise LogFailed(f"the log already holds position {position}")
+                on_written()
             return first
 
         first = self._trusted(lambda: self._growing(write, len(value)))

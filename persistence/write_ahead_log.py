@@ -83,6 +83,7 @@ class LmdbWriteAheadLog:
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._trio_token = trio.lowlevel.current_trio_token()
         self._clock = clock
+        self._before_sync = trio.lowlevel.ParkingLot()
         self._commits = Histogram(COMMIT_SECONDS)
         self._entries = Histogram(COMMIT_ENTRIES)
         self._thread = threading.Thread(target=self._work, name="write-ahead-log")
@@ -110,6 +111,9 @@ class LmdbWriteAheadLog:
     async def append(self, batches: Sequence[Batch]) -> LogPosition:
         position: LogPosition = await self._ask(_Request(batches, None))
         return position
+
+    async def next_sync(self) -> None:
+        await self._before_sync.park()
 
     async def probe(self) -> None:
         await self._ask(_Request((), None))
@@ -168,11 +172,15 @@ class LmdbWriteAheadLog:
         batches = [batch for append in appends for batch in append.batches or ()]
         started = self._clock()
         try:
-            position = self._store.commit(batches)
+            position = self._store.commit(batches, self._tell_of_sync)
         finally:
             self._commits.observe(self._clock() - started)
         self._entries.observe(sum(len(batch.entries) for batch in batches))
         return position
+
+    def _tell_of_sync(self) -> None:
+        if self._before_sync:
+            self._trio_token.run_sync_soon(self._before_sync.unpark_all)
 
     def _cut(self, before: LogPosition) -> None:
         """Lets records go, but for what the next incremental backup needs."""

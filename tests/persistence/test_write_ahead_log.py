@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from ledger_actors import Batch, Entry, LogPosition, Micros, ShardId, UserId
 from ledger_actors.entry import BEGINNING, Timestamp
@@ -84,6 +85,29 @@ async def test_a_probe_leaves_a_record_without_batches(opened: Opener) -> None:
         await log.probe()
         (record,) = await log.read(BEGINNING, ALL)
         assert list(record.batches) == []
+
+
+async def test_who_asks_is_told_when_an_append_waits_for_the_disk(opened: Opener) -> None:
+    async with opened() as log, trio.open_nursery() as nursery:
+        told: list[int] = []
+
+        async def ask(number: int) -> None:
+            await log.next_sync()
+            told.append(number)
+
+        nursery.start_soon(ask, 1)
+        nursery.start_soon(ask, 2)
+        await wait_all_tasks_blocked()
+        assert told == []
+        await log.append([batch(1)])
+        await wait_all_tasks_blocked()
+        assert sorted(told) == [1, 2]
+        # An append that nobody asked about tells nobody of one that is over.
+        await log.append([batch(2)])
+        nursery.start_soon(ask, 3)
+        await wait_all_tasks_blocked()
+        assert len(told) == 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_cut_log_keeps_the_record_at_the_position_and_what_follows(opened: Opener) -> None:

@@ -69,6 +69,7 @@ class SimulatedLog:
         self._say = say
         self._requests: list[_Request] = []
         self._asked = trio.Event()
+        self._before_sync = trio.lowlevel.ParkingLot()
         self.busy = False
 
     @property
@@ -81,6 +82,9 @@ class SimulatedLog:
 
     async def append(self, batches: Sequence[Batch]) -> LogPosition:
         return await self._ask(batches, None)
+
+    async def next_sync(self) -> None:
+        await self._before_sync.park()
 
     async def probe(self) -> None:
         await self._ask((), None)
@@ -128,7 +132,7 @@ class SimulatedLog:
         self.busy = True
         self._say("log is written")
         await trio.sleep(self._latency.draw())
-        result = outcome.capture(self._store.commit, batches)
+        result = outcome.capture(self._store.commit, batches, self._before_sync.unpark_all)
         await self._fsync()
         self.busy = False
         self._say("log is synced")

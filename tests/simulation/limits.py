@@ -18,6 +18,7 @@ def in_force(world: World) -> Iterator[None]:
     sizes = [
         (ledger_actors.recovery, "ENTRIES_PER_READ", world.entries_per_read),
         (ledger_actors.forgetting, "ENTRIES_PER_STEP_MIN", world.entries_per_forgetting),
+        (ledger_actors.forgetting, "ENTRIES_PER_SYNC", world.entries_per_forgetting),
         (ledger_actors.accounts, "LOOKED_UP_TOGETHER_MIN", world.looked_up_together),
         (ledger_actors.accounts, "LEARNING_LOOK_UPS", world.look_ups_before_learning),
         (ledger_actors.accounts, "LEARNED_MAX", world.learned),
