@@ -3,7 +3,7 @@
 `ledger_actors.testing` has them in memory, `persistence` has them on disk.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ledger_actors.entry import Batch, Entry, LogPosition, Record, Timestamp
@@ -113,12 +113,13 @@ class SnapshotStore(Protocol):
 
 
 class Snapshotter(Protocol):
-    async def fold(self, *, share: float = 1.0) -> LogPosition:
+    async def fold(self, share: Callable[[], float] = lambda: 1.0) -> LogPosition:
         """Folds the log, or as much of it as is done in a while, into the snapshot store, and
         returns the position that it reached.
 
         Args:
-            share: of a processor that it takes though callers want it; with 1, all that it gets.
+            share: tells what of a processor it takes though callers want it; with 1, all that it
+                gets. Asked now and then while it folds.
 
         Raises:
             SnapshotFailed: it could not; the store is as it was.

@@ -15,11 +15,9 @@ POLL_INTERVAL_S: Final = 0.1
 RETRY_DELAY_S: Final = 1.0
 FAR_BEHIND: Final = 0.5
 """Of the entries that memory may hold."""
-SHARE_MIN: Final = 0.1
+SHARE_MIN: Final = 0.02
 SHARE_WHEN_FULL: Final = 0.5
-"""Of a processor that a fold takes though callers want it: the more, the fuller memory is of what
-is not folded. So under a load that does not end, memory fills up to where as much is folded as
-comes in."""
+"""Of a processor that a fold takes though callers want it: see `fold_share`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,19 @@ class SnapshotPolicy:
 class SnapshotTaken:
     position: LogPosition
     duration_s: float
+
+
+def fold_share(backlog: float) -> float:
+    """Of a processor, that a fold takes though callers want it.
+
+    It grows with the square of what is not folded. A burst goes by before it is felt: as long as
+    memory is mostly empty, the fold has little more than what callers leave. Under a load that does
+    not end, memory fills up to where as much is folded as comes in.
+
+    Args:
+        backlog: how full memory is of entries that no snapshot has.
+    """
+    return max(SHARE_MIN, SHARE_WHEN_FULL * backlog * backlog)
 
 
 async def keep_snapshots(
@@ -66,7 +77,7 @@ async def keep_snapshots(
                 continue
             started = trio.current_time()
             try:
-                await snapshotter.fold(share=max(SHARE_MIN, SHARE_WHEN_FULL * backlog))
+                await snapshotter.fold(lambda: fold_share(ledger.backlog))
             except SnapshotFailed as error:
                 on_failed(error)
                 await trio.sleep(RETRY_DELAY_S)

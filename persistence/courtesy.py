@@ -20,29 +20,23 @@ class Courtesy:
 
     def __init__(
         self,
+        share: Callable[[], float],
         give_way: Callable[[], object] = os.sched_yield,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.process_time,
     ) -> None:
         """
         Args:
+            share: tells, for each window, what of the processor is due to the fold; as long as it
+                has had less, it does not yield.
             give_way: lets others run first.
             clock: seconds since any moment.
             used: seconds that this process has had the processor.
         """
+        self._share_due = share
         self._give_way = give_way
         self._clock = clock
         self._used = used
-        self.begin(share=0)
-
-    def begin(self, *, share: float) -> None:
-        """A fold begins.
-
-        Args:
-            share: of the processor; as long as it has had less of it in the window, it does not
-                yield.
-        """
-        self._share = share
         self._begin_window(self._clock(), self._used())
 
     def __call__(self) -> None:
@@ -53,5 +47,6 @@ class Courtesy:
             self._give_way()
 
     def _begin_window(self, now_s: float, used_s: float) -> None:
+        self._share = self._share_due()
         self._began_s = now_s
         self._used_before_s = used_s

@@ -4,7 +4,7 @@ Run by the server as `python -m persistence.snapshotter LOG SNAPSHOT`. It shares
 lock with the server, and lets others go first. For each line on its standard input, `fold SHARE`,
 it folds up to the end of the log, or one transaction of it, and answers with one JSON line:
 `{"position": 12}` or `{"error": "…"}`. SHARE is that of the processor which it takes though others
-want it.
+want it; while it folds, `share SHARE` sets another.
 """
 
 import gc
@@ -26,6 +26,7 @@ from persistence.environment import begin_reading, open_for_reading
 from persistence.errors import StoreError
 from persistence.folding import release
 from persistence.log_reader import last_position, read_some
+from persistence.orders import Orders
 from persistence.snapshot_store import SnapshotWriter
 
 ENTRIES_PER_TRANSACTION: Final = 200_000
@@ -77,12 +78,12 @@ def serve(log_path: Path, snapshot_path: Path) -> None:
     """Answers standard input until it ends, as it does when the server ends, however it ends."""
     server = os.getppid()
     log = open_for_reading(log_path)
-    courtesy = Courtesy()
+    orders = Orders(sys.stdin.fileno())
+    courtesy = Courtesy(orders.share)
     snapshots = SnapshotWriter(snapshot_path, give_way=courtesy)
-    for line in sys.stdin:
-        courtesy.begin(share=float(line.split()[1]))
+    while orders.next_fold():
         try:
-            # One transaction: then the server says anew what share is due.
+            # One transaction: then memory may forget what it has, before there is more.
             next(fold_all(log, snapshots, courtesy), None)
             if os.getppid() != server:
                 return

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,8 @@ from persistence.data_directory import DataDirectory
 
 ANSWER_BYTES_MAX: Final = 64 * 1024
 STOP_TIMEOUT_S: Final = 5.0
+SHARE_INTERVAL_S: Final = 0.1
+"""How often the snapshotter is told what share of the processor is due to it now."""
 FOLD_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
@@ -47,7 +49,7 @@ class SnapshotterProcess:
     def statistics(self) -> SnapshotterStatistics:
         return SnapshotterStatistics(self._folds.statistics(), self._failures, self._starts)
 
-    async def fold(self, *, share: float = 1.0) -> LogPosition:
+    async def fold(self, share: Callable[[], float] = lambda: 1.0) -> LogPosition:
         started = trio.current_time()
         try:
             position = await self._fold(share)
@@ -57,12 +59,12 @@ class SnapshotterProcess:
         self._folds.observe(trio.current_time() - started)
         return position
 
-    async def _fold(self, share: float) -> LogPosition:
+    async def _fold(self, share: Callable[[], float]) -> LogPosition:
         process = await self.started()
         assert process.stdin is not None
         try:
-            await process.stdin.send_all(f"fold {share:.3f}\n".encode())
-            answer = json.loads(await self._line(process))
+            await process.stdin.send_all(f"fold {share():.3f}\n".encode())
+            answer = json.loads(await self._answer(process, share))
         except (trio.BrokenResourceError, ValueError):
             with trio.move_on_after(STOP_TIMEOUT_S):
                 await process.wait()
@@ -111,11 +113,17 @@ class SnapshotterProcess:
             stdout=subprocess.PIPE,
         )
 
-    async def _line(self, process: trio.Process) -> bytes:
+    async def _answer(self, process: trio.Process, share: Callable[[], float]) -> bytes:
+        """The line that it answers with. Until then it is told the share, again and again."""
+        assert process.stdin is not None
         assert process.stdout is not None
         line = b""
         while not line.endswith(b"\n"):
-            received = await process.stdout.receive_some()
+            with trio.move_on_after(SHARE_INTERVAL_S) as silence:
+                received = await process.stdout.receive_some()
+            if silence.cancelled_caught:
+                await process.stdin.send_all(f"share {share():.3f}\n".encode())
+                continue
             if not received or len(line) > ANSWER_BYTES_MAX:
                 raise ValueError("no answer")
             line += received

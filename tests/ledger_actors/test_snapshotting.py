@@ -1,6 +1,6 @@
 """When snapshots are taken, and in which order memory and log let go of what they hold."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -106,10 +106,13 @@ async def test_folding_takes_the_more_of_the_processor_the_fuller_memory_is(
 ) -> None:
     asked: list[float] = []
     fold = world.snapshots.fold
+    more = trio.Event()
 
-    async def watched(*, share: float) -> LogPosition:
-        asked.append(share)
-        return await fold(share=share)
+    async def watched(share: Callable[[], float]) -> LogPosition:
+        asked.append(share())
+        await more.wait()
+        asked.append(share())
+        return await fold(share)
 
     monkeypatch.setattr(world.snapshots, "fold", watched)
     limits = Limits(unfolded_entries=10)
@@ -119,14 +122,16 @@ async def test_folding_takes_the_more_of_the_processor_the_fuller_memory_is(
         async with trio.open_nursery() as nursery:
             for _ in range(6):
                 nursery.start_soon(ledger.credit, ANN, ONE)
+        more.set()
         await trio.sleep(1)
-    assert asked == [SHARE_MIN, SHARE_WHEN_FULL * 6 / 10]
+    assert asked[0] == SHARE_MIN
+    assert asked[1] == pytest.approx(SHARE_WHEN_FULL * 0.7**2)
 
 
 async def test_a_failed_snapshot_is_tried_again_and_nothing_is_let_go_of_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def fail(*, share: float) -> LogPosition:
+    async def fail(share: Callable[[], float]) -> LogPosition:
         raise SnapshotFailed("no room")
 
     async with world.ledger(SnapshotPolicy(entries=1, interval_s=10_000)) as ledger:

@@ -10,8 +10,10 @@ class Core:
         self.now_s = 0.0
         self.used_s = 0.0
         self.yields = 0
-        self.courtesy = Courtesy(self.give_way, lambda: self.now_s, lambda: self.used_s)
-        self.courtesy.begin(share=SHARE)
+        self.share = SHARE
+        self.courtesy = Courtesy(
+            lambda: self.share, self.give_way, lambda: self.now_s, lambda: self.used_s
+        )
 
     def give_way(self) -> None:
         self.yields += 1
@@ -55,18 +57,15 @@ def test_nobody_waits_for_what_he_took_while_nobody_wanted_it() -> None:
     assert core.yields == 1
 
 
-def test_each_fold_begins_anew() -> None:
+def test_who_is_due_a_larger_share_gives_way_later_from_the_next_window_on() -> None:
     core = Core()
-    core.work(used_s=0.001, waited_s=WINDOW_S / 2)
-    core.courtesy.begin(share=SHARE)
-    core.work(used_s=0.001)
+    core.share = 0.5
+    core.work(used_s=0.01, waited_s=0.01)
     core.courtesy()
     assert core.yields == 1
-
-
-def test_a_fold_that_is_due_a_larger_share_gives_way_later() -> None:
-    core = Core()
-    core.courtesy.begin(share=0.5)
+    core.work(used_s=0.0, waited_s=WINDOW_S)
+    core.courtesy()
+    core.yields = 0
     core.work(used_s=0.02, waited_s=0.03)
     core.courtesy()
     assert core.yields == 0

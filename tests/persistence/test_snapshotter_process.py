@@ -134,7 +134,31 @@ async def test_a_fold_of_any_share_folds_all_the_same(
     share: float, directory: DataDirectory, snapshotter: SnapshotterProcess
 ) -> None:
     append(directory, 1)
-    assert await snapshotter.fold(share=share) == 1
+    assert await snapshotter.fold(lambda: share) == 1
+
+
+async def test_the_share_is_asked_for_as_long_as_a_fold_takes(
+    directory: DataDirectory, snapshotter: SnapshotterProcess
+) -> None:
+    append(directory, 1)
+    asked = trio.Event()
+    shares = iter([0.02, 0.04, 0.08])
+
+    def share() -> float:
+        due = next(shares, None)
+        if due is None:
+            asked.set()
+        return due or 0.16
+
+    assert snapshotter.pid is not None
+    os.kill(snapshotter.pid, signal.SIGSTOP)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(snapshotter.fold, share)
+            await asked.wait()
+            os.kill(snapshotter.pid, signal.SIGCONT)
+    append(directory, 2)
+    assert await snapshotter.fold() == 2
 
 
 def test_a_fold_ends_where_the_log_ended_when_it_began(

@@ -199,7 +199,7 @@ class SimulatedSnapshotter:
     def folding(self) -> bool:
         return self._child is not None
 
-    async def fold(self, *, share: float = 1.0) -> LogPosition:
+    async def fold(self, share: Callable[[], float] = lambda: 1.0) -> LogPosition:
         self._say("fold begins")
         self._child = child = _Child()
         self._nursery.start_soon(self._fold, child)
