@@ -122,7 +122,6 @@ class MemorySnapshots:
         return {request: entry for request, entry in found.items() if entry is not None}
 
     async def fold(self, share: Callable[[], float] = lambda: 1.0) -> LogPosition:
-        share()
         after = self._unseen[-1].position if self._unseen else self._position
         while records := await self._log.read(after, ENTRIES_PER_READ):
             self._unseen += records
