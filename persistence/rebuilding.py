@@ -11,7 +11,7 @@ from persistence.environment import open_for_reading, sync_file
 from persistence.log_store import LogStore
 from persistence.record import SealedRecord
 from persistence.snapshot_store import SnapshotWriter
-from persistence.snapshotter import fold_all
+from persistence.snapshotter import fold_next
 
 COMMIT_BYTES: Final = 8 * 1024 * 1024
 """Records that are committed together."""
@@ -79,7 +79,7 @@ class RebuiltStore:
             closing(open_for_reading(log_path(self._path))) as log,
             closing(SnapshotWriter(snapshot_path(self._path))) as snapshot,
         ):
-            for _ in fold_all(log, snapshot):
+            while fold_next(log, snapshot):
                 pass
             position = snapshot.head().position
         self._log = LogStore(log_path(self._path))

@@ -2,7 +2,7 @@
 
 Run by the server as `python -m persistence.snapshotter LOG SNAPSHOT`. It shares no interpreter
 lock with the server, and lets others go first. For each line on its standard input, `fold SHARE`,
-it folds up to the end of the log, or one transaction of it, and answers with one JSON line:
+it folds what follows the store, in one transaction, and answers with one JSON line:
 `{"position": 12}` or `{"error": "…"}`. SHARE is that of the processor which it takes though others
 want it; while it folds, `share SHARE` sets another.
 """
@@ -13,19 +13,19 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import lmdb
 
-from ledger_actors.entry import Entry, LogPosition
+from ledger_actors.entry import Entry
 from ledger_actors.errors import LedgerError
 from persistence.courtesy import Courtesy
 from persistence.environment import begin_reading, open_for_reading
 from persistence.errors import StoreError
 from persistence.folding import release
-from persistence.log_reader import last_position, read_some
+from persistence.log_reader import read_some
 from persistence.orders import Orders
 from persistence.snapshot_store import SnapshotWriter
 
@@ -36,30 +36,28 @@ NICENESS: Final = 3
 """On a core that is never idle: a third of it at most."""
 
 
-def fold_all(
+def fold_next(
     log: lmdb.Environment,
     snapshots: SnapshotWriter,
     give_way: Callable[[], object] = lambda: None,
-) -> Iterator[LogPosition]:
-    """Folds up to what is the end of the log now, and yields the position after each transaction.
+    entries_min: int = ENTRIES_PER_TRANSACTION,
+) -> bool:
+    """Folds what of the log follows the store, in one transaction; False where nothing does.
 
     Args:
         give_way: called after each record that is read.
+        entries_min: what is read ends with the record that reaches it.
 
     Raises:
-        DiskFull: there is no room; the store is as the last transaction left it.
+        DiskFull: there is no room; the store is as it was.
         CorruptStore, LogCut: the log does not follow the store.
     """
-    with begin_reading(log) as transaction:
-        end = last_position(transaction)
-    head = snapshots.head()
     while True:
+        head = snapshots.head()
         with begin_reading(log) as transaction:
-            records = deque(
-                read_some(transaction, head.position, ENTRIES_PER_TRANSACTION, give_way)
-            )
+            records = deque(read_some(transaction, head.position, entries_min, give_way))
         if not records:
-            return
+            return False
         last = records[-1]
         entries: list[Entry] = []
         while records:
@@ -68,10 +66,7 @@ def fold_all(
         folded = snapshots.fold(head.position, entries, last.record.position, last.digest)
         release(entries, give_way)
         if folded:
-            yield last.record.position
-        head = snapshots.head()
-        if head.position >= end:
-            return
+            return True
 
 
 def serve(log_path: Path, snapshot_path: Path) -> None:
@@ -84,7 +79,7 @@ def serve(log_path: Path, snapshot_path: Path) -> None:
     while orders.next_fold():
         try:
             # One transaction: then memory may forget what it has, before there is more.
-            next(fold_all(log, snapshots, courtesy), None)
+            fold_next(log, snapshots, courtesy)
             if os.getppid() != server:
                 return
             answer: dict[str, object] = {"position": snapshots.head().position}

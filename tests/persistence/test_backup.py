@@ -28,7 +28,7 @@ from persistence.errors import BackupDamaged, StoreError, StoreInUse, StoreMisma
 from persistence.log_store import LogStore
 from persistence.restore import UpToPosition, UpToTime, restore
 from persistence.snapshot_store import SnapshotWriter
-from persistence.snapshotter import fold_all
+from persistence.snapshotter import fold_next
 
 NOW = Timestamp(0)
 USER = UserId("ann")
@@ -64,7 +64,7 @@ class Store:
             closing(open_for_reading(self.directory.log)) as log,
             closing(SnapshotWriter(self.directory.snapshot)) as snapshot,
         ):
-            for _ in fold_all(log, snapshot):
+            while fold_next(log, snapshot):
                 pass
         if cut:
             with closing(LogStore(self.directory.log)) as store:

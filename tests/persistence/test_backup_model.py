@@ -23,7 +23,7 @@ from persistence.log_store import LogStore
 from persistence.pinned import pinned
 from persistence.restore import Goal, UpToPosition, UpToTime, restore
 from persistence.snapshot_store import SnapshotWriter
-from persistence.snapshotter import fold_all
+from persistence.snapshotter import fold_next
 
 USERS = [UserId(name) for name in ("ann", "bob", "ünï")]
 SHARDS = 3
@@ -130,7 +130,7 @@ class Run:
             closing(open_for_reading(self.store.log)) as log,
             closing(SnapshotWriter(self.store.snapshot)) as snapshot,
         ):
-            for _ in fold_all(log, snapshot):
+            while fold_next(log, snapshot):
                 pass
         self.model.folded = self.model.last
 

@@ -1,6 +1,6 @@
 """The ledger's ports over simulated disks: the real stores, with the time that a disk takes.
 
-`LogStore`, `SnapshotWriter`, `SnapshotView` and `fold_all` are the real ones. What is simulated is
+`LogStore`, `SnapshotWriter`, `SnapshotView` and `fold_next` are the real ones. What is simulated is
 what stands between them and the ledger in the server: the log's thread, the snapshotter's process.
 """
 
@@ -19,11 +19,13 @@ from ledger_actors.errors import LedgerError, SnapshotFailed
 from persistence.errors import StoreError
 from persistence.log_store import LogStore
 from persistence.snapshot_store import SnapshotWriter
-from persistence.snapshotter import fold_all
+from persistence.snapshotter import fold_next
 from persistence.write_ahead_log import IDLE_S
 
 BEGAN = Timestamp(1_700_000_000_000_000)
 """What the clock shows at the beginning."""
+ENTRIES_PER_FOLD = 30
+"""At least, where there are as many. So few that a fold often ends before the log does."""
 
 
 class Latency:
@@ -230,28 +232,25 @@ class SimulatedSnapshotter:
     async def _fold(self, child: "_Child") -> None:
         with child.scope:
             try:
-                child.result = outcome.Value(await self._transactions(child))
+                child.result = outcome.Value(await self._transaction(child))
             except (LedgerError, StoreError, lmdb.Error) as error:
                 child.result = outcome.Error(SnapshotFailed(f"the snapshot failed: {error}"))
             self._child = None
             child.done.set()
 
-    async def _transactions(self, child: "_Child") -> LogPosition:
+    async def _transaction(self, child: "_Child") -> LogPosition:
         await trio.sleep(self._latency.draw())
         await trio.sleep_until(self.stalled_until_s)
-        steps = fold_all(self._log, self._writer)
-        while True:
-            async with self._lock:
-                if next(steps, None) is None:
-                    position = self._writer.head().position
-                    break
+        async with self._lock:
+            if fold_next(self._log, self._writer, entries_min=ENTRIES_PER_FOLD):
                 self._say("snapshot is written")
                 await trio.sleep(self._latency.draw())
                 self._snapshot.sync_commit()
                 self._say("snapshot is synced")
-            if self.dying or child.orphan:
-                self.dying = False
-                raise SnapshotFailed("the snapshotter ended")
+            position = self._writer.head().position
+        if self.dying or child.orphan:
+            self.dying = False
+            raise SnapshotFailed("the snapshotter ended")
         # The answer takes its time as well: meanwhile the log goes on.
         await trio.sleep(self._latency.draw())
         return position
