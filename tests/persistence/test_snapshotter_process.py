@@ -1,6 +1,8 @@
 import os
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +19,27 @@ from persistence.snapshot_store import SnapshotWriter
 from persistence.snapshotter import ENTRIES_PER_TRANSACTION, fold_next
 from persistence.snapshotter_process import SnapshotterProcess, open_snapshotter
 
+RECORDS = 100
+
+COUNTING = """
+import os, sys
+from pathlib import Path
+
+yields = 0
+
+def count():
+    global yields
+    yields += 1
+
+os.sched_yield = count
+
+from persistence.snapshotter import serve
+
+serve(Path(sys.argv[1]), Path(sys.argv[2]))
+print(yields, file=sys.stderr)
+"""
+"""The snapshotter, which tells at its end how often it let others go first."""
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> DataDirectory:
@@ -30,10 +53,17 @@ async def snapshotter(directory: DataDirectory) -> AsyncIterator[SnapshotterProc
 
 
 def append(directory: DataDirectory, *numbers: int) -> None:
-    log = LogStore(directory.log)
-    entries = [Entry(UserId("ann"), number, Micros(1), Timestamp(0), None) for number in numbers]
-    log.commit([Batch(ShardId(0), entries)])
-    log.close()
+    """Appends those entries in one record."""
+    append_records(directory, [numbers])
+
+
+def append_records(directory: DataDirectory, records: Iterable[Iterable[int]]) -> None:
+    with closing(LogStore(directory.log)) as log:
+        for numbers in records:
+            entries = [
+                Entry(UserId("ann"), number, Micros(1), Timestamp(0), None) for number in numbers
+            ]
+            log.commit([Batch(ShardId(0), entries)])
 
 
 async def test_it_folds_up_to_the_end_of_the_log(
@@ -119,6 +149,23 @@ async def test_a_fold_of_any_share_folds_all_the_same(
 ) -> None:
     append(directory, 1)
     assert await snapshotter.fold(lambda: share) == 1
+
+
+@pytest.mark.parametrize(("share", "gives_way"), [(0.0, True), (2.0, False)])
+def test_it_gives_way_after_each_record_once_it_has_its_share(
+    share: float, gives_way: bool, directory: DataDirectory
+) -> None:
+    """Nobody has less than nothing of the processor, and nobody twice as much as there is."""
+    append_records(directory, ([number] for number in range(1, RECORDS + 1)))
+    counted = subprocess.run(
+        [sys.executable, "-c", COUNTING, str(directory.log), str(directory.snapshot)],
+        input=f"fold {share}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert counted.stdout == f'{{"position": {RECORDS}}}\n'
+    assert (int(counted.stderr) >= RECORDS) is gives_way
 
 
 async def test_the_share_is_asked_for_as_long_as_a_fold_takes(
