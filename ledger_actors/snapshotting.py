@@ -17,7 +17,10 @@ FAR_BEHIND: Final = 0.5
 """Of the entries that memory may hold."""
 SHARE_MIN: Final = 0.02
 SHARE_WHEN_FULL: Final = 0.5
-"""Of a processor that a fold takes though callers want it: see `fold_share`."""
+"""Of a processor that a fold takes though callers want it: see `FoldShare`."""
+SHARE_DELAY_S: Final = 5.0
+"""In which it comes two thirds of the way to what is due. A burst that fills memory takes three
+seconds, and no fold that begins in it ends in it, however much it takes from the burst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,27 @@ class SnapshotTaken:
     duration_s: float
 
 
-def fold_share(backlog: float) -> float:
+class FoldShare:
     """Of a processor, that a fold takes though callers want it.
 
-    It grows with the square of what is not folded. A burst goes by before it is felt: as long as
-    memory is mostly empty, the fold has little more than what callers leave. Under a load that does
-    not end, memory fills up to where as much is folded as comes in.
-
-    Args:
-        backlog: how full memory is of entries that no snapshot has.
+    It grows with the square of what is not folded, seconds later. A burst goes by before it is
+    felt: the fold has little more than what callers leave. Under a load that does not end, memory
+    fills up to where as much is folded as comes in.
     """
-    return max(SHARE_MIN, SHARE_WHEN_FULL * backlog * backlog)
+
+    def __init__(self, backlog: float) -> None:
+        """
+        Args:
+            backlog: how full memory is of entries that no snapshot has.
+        """
+        self._backlog = backlog
+
+    def notice(self, backlog: float) -> None:
+        """To be called every `POLL_INTERVAL_S`."""
+        self._backlog += (backlog - self._backlog) * (POLL_INTERVAL_S / SHARE_DELAY_S)
+
+    def due(self) -> float:
+        return max(SHARE_MIN, SHARE_WHEN_FULL * self._backlog**2)
 
 
 async def keep_snapshots(
@@ -66,7 +79,8 @@ async def keep_snapshots(
     """
     async with trio.open_nursery() as nursery:
         # Beside the folding: a snapshotter that hangs is when the backlog grows.
-        nursery.start_soon(_keep_noticing_backlog, ledger)
+        share = FoldShare(ledger.backlog)
+        nursery.start_soon(_keep_noticing_backlog, ledger, share)
         last = trio.current_time()
         while True:
             await trio.sleep(POLL_INTERVAL_S)
@@ -77,7 +91,7 @@ async def keep_snapshots(
                 continue
             started = trio.current_time()
             try:
-                await snapshotter.fold(lambda: fold_share(ledger.backlog))
+                await snapshotter.fold(share.due)
             except SnapshotFailed as error:
                 on_failed(error)
                 await trio.sleep(RETRY_DELAY_S)
@@ -88,7 +102,8 @@ async def keep_snapshots(
             on_taken(SnapshotTaken(position, last - started))
 
 
-async def _keep_noticing_backlog(ledger: Ledger) -> None:
+async def _keep_noticing_backlog(ledger: Ledger, share: FoldShare) -> None:
     while True:
         ledger.notice_backlog()
+        share.notice(ledger.backlog)
         await trio.sleep(POLL_INTERVAL_S)

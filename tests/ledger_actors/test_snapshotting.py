@@ -14,8 +14,11 @@ from ledger_actors.identity import IdempotencyKey, UserId
 from ledger_actors.ledger import Limits
 from ledger_actors.money import Micros
 from ledger_actors.snapshotting import (
+    POLL_INTERVAL_S,
+    SHARE_DELAY_S,
     SHARE_MIN,
     SHARE_WHEN_FULL,
+    FoldShare,
     SnapshotPolicy,
     SnapshotTaken,
     keep_snapshots,
@@ -122,10 +125,30 @@ async def test_folding_takes_the_more_of_the_processor_the_fuller_memory_is(
         async with trio.open_nursery() as nursery:
             for _ in range(6):
                 nursery.start_soon(ledger.credit, ANN, ONE)
+        await trio.sleep(10 * SHARE_DELAY_S)
         more.set()
         await trio.sleep(1)
     assert asked[0] == SHARE_MIN
-    assert asked[1] == pytest.approx(SHARE_WHEN_FULL * 0.7**2)
+    assert asked[1] == pytest.approx(SHARE_WHEN_FULL * 0.7**2, rel=0.01)
+
+
+def test_a_burst_that_fills_memory_is_over_before_folding_takes_much_of_the_processor() -> None:
+    share = FoldShare(0.0)
+    polls = round(3 / POLL_INTERVAL_S)
+    for poll in range(polls):
+        share.notice(poll / polls)
+    assert share.due() < 0.1 * SHARE_WHEN_FULL
+
+
+def test_who_starts_with_much_to_fold_takes_the_processor_for_it_at_once() -> None:
+    assert FoldShare(0.6).due() == pytest.approx(SHARE_WHEN_FULL * 0.6**2)
+
+
+def test_the_share_falls_again_when_there_is_little_to_fold() -> None:
+    share = FoldShare(1.0)
+    for _ in range(round(10 * SHARE_DELAY_S / POLL_INTERVAL_S)):
+        share.notice(0.0)
+    assert share.due() == SHARE_MIN
 
 
 async def test_a_failed_snapshot_is_tried_again_and_nothing_is_let_go_of_meanwhile(
