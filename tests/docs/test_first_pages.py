@@ -20,6 +20,12 @@ ORIGIN = "http://127.0.0.1:8080"
 SERVE = "make serve"
 UNCHANGED = "make -o .venv/serve.stamp serve"
 """The same, without bringing the environment that the tests run in up to date."""
+OF_A_READER = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+}
+"""The environment without what `make test ARGS=…` means for the tests."""
 STOP_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 60
 
@@ -48,7 +54,7 @@ def url(checkout: Path) -> Iterator[str]:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "BITBURST_PORT": "0", "BITBURST_LOG_FORMAT": "json"},
+            env={**OF_A_READER, "BITBURST_PORT": "0", "BITBURST_LOG_FORMAT": "json"},
         )
     try:
         yield eventually(lambda: _listening(log))
