@@ -60,6 +60,7 @@ class FoldShare:
         self._backlog += (backlog - self._backlog) * (POLL_INTERVAL_S / SHARE_DELAY_S)
 
     def due(self) -> float:
+        """From 0 to 1."""
         return max(SHARE_MIN, SHARE_WHEN_FULL * self._backlog**2)
 
 
@@ -77,9 +78,9 @@ async def keep_snapshots(
     The order is what keeps every entry in at least one place: the snapshot is durable before the
     shards forget, and they read from it before the log lets go.
     """
+    share = FoldShare(ledger.backlog)
     async with trio.open_nursery() as nursery:
         # Beside the folding: a snapshotter that hangs is when the backlog grows.
-        share = FoldShare(ledger.backlog)
         nursery.start_soon(_keep_noticing_backlog, ledger, share)
         last = trio.current_time()
         while True:
