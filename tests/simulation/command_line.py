@@ -81,13 +81,13 @@ def replay(seed: int, keep: str | None) -> None:
 
 @main.command()
 @click.option("--seeds", default=1000, show_default=True, help="So many are tried at most.")
-@click.option("--first", default=0, show_default=True)
-def mutants(seeds: int, first: int) -> None:
+@click.option("--first", type=click.IntRange(0), help="The first seed; one for each if not given.")
+def mutants(seeds: int, first: int | None) -> None:
     """Puts each mutant into the ledger. Exit status 1 if one is not caught."""
     console = Console()
     table = Table("mutant", "seeds", "caught by", title="mutants")
     hunted: list[Hunted] = []
-    for one in hunt_all(first, seeds):
+    for one in hunt_all(seeds, first):
         hunted.append(one)
         table.add_row(one.name, str(one.tried), (one.violation or "nothing")[:70])
     console.print(table)

