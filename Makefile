@@ -26,9 +26,10 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml
 serve: $(VENV)/serve.stamp ## run the server on http://127.0.0.1:8080, data in ./data
 	$(BIN)/bitburst serve $(ARGS)
 
-# Tests of one file share servers, so they stay together.
+# Tests of one file share servers, so they stay together; the longest are of few tests, and would be
+# left to one core if the files with the most came first.
 test: $(VENV)/dev.stamp ## run the whole test suite, on up to four cores
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, layers
 	$(BIN)/ruff check .
