@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TIMEOUT_S = 10.0
+# An object store that does not answer is asked eleven times, with random waits of 55 s at most.
+TIMEOUT_S = 120.0
 COMMAND = (sys.executable, "-m", "api")
 
 
