@@ -28,9 +28,7 @@ class Client:
         Args:
             cut: how many bytes of the preface are in a send of their own.
         """
-        self._socket = connect(url)
-        self._socket.settimeout(TIMEOUT_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._url = url
         self._h2 = H2Connection(
             H2Configuration(
                 header_encoding=None,
@@ -40,13 +38,19 @@ class Client:
         )
         self._h2.initiate_connection()
         begin = self._h2.data_to_send()
-        self._socket.sendall(begin[:cut])
-        if cut:
-            # Long enough for it to be read for itself.
-            time.sleep(0.01)
-        self._socket.sendall(begin[cut:])
+        self._beginning = (begin[:cut], begin[cut:])
 
     def __enter__(self) -> "Client":
+        """Connects."""
+        self._socket = connect(self._url)
+        self._socket.settimeout(TIMEOUT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        first, rest = self._beginning
+        if first:
+            self._socket.sendall(first)
+            # Long enough for it to be read for itself.
+            time.sleep(0.01)
+        self._socket.sendall(rest)
         return self
 
     def __exit__(self, *_: object) -> None:
