@@ -1,10 +1,13 @@
 """Streams of which something was read already."""
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import trio
 
 from api.tls import TlsStream
+
+T = TypeVar("T")
 
 
 class Resumed:
@@ -17,7 +20,6 @@ class Resumed:
         self._stream = stream
         self._received = received
         self.socket: Any = stream.socket
-        self.send_all = stream.send_all
         self.aclose = stream.aclose
 
     @property
@@ -42,9 +44,27 @@ class Resumed:
         if self._received:
             received, self._received = self._received, b""
             return received
-        return await self._stream.receive_some(max_bytes)
+        return await _let_go(self._stream.receive_some(max_bytes))
+
+    async def send_all(self, data: bytes) -> None:
+        """As the stream."""
+        await _let_go(self._stream.send_all(data))
 
     async def send_eof(self) -> None:
         """As the stream; with TLS there is nothing that would say it."""
         if not isinstance(self._stream, TlsStream):
-            await self._stream.send_eof()
+            await _let_go(self._stream.send_eof())
+
+
+async def _let_go(call: Awaitable[T]) -> T:
+    """Makes the call; an error of it holds nothing that the call held.
+
+    Since Python 3.12 an error that a `contextmanager` makes of another, as trio's of the socket's,
+    stays until the garbage collector comes, with all that called.
+    """
+    try:
+        return await call
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        if error.__context__ is not None:
+            error.__context__.__traceback__ = None
+        raise
