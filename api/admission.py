@@ -12,7 +12,8 @@ from api.api_keys import ADMIN, READ, SCOPES, ApiKey, KeyRing
 from api.problems import Forbidden, NotAdmitted, Throttled, Unauthenticated
 from api.token_bucket import Rate, TokenBucket, UserBuckets, Wait
 from api.wire import decode_user
-from ledger_actors import CreditRequest, UserId
+from ledger_actors.credit import CreditRequest
+from ledger_actors.identity import UserId
 
 RECOGNISED_MAX: Final = 16_384
 """Authorization headers whose key is remembered."""

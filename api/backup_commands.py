@@ -16,7 +16,7 @@ from api.settings import setting_options
 from api.store_report import as_json, progress_of, report, since, verified_figures
 from api.system_clock import SystemClock
 from api.wire import format_timestamp
-from ledger_actors import LogPosition, Timestamp
+from ledger_actors.entry import LogPosition, Timestamp
 from persistence.backup import back_up, back_up_increment
 from persistence.backup_check import list_backups
 from persistence.backup_target import open_target

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from ledger_actors import CreditRequest
+from ledger_actors.credit import CreditRequest
 from ledger_actors.identity import (
     IDEMPOTENCY_KEY_CHARACTERS_MAX,
     REFERENCE_BYTES_MAX,

@@ -18,20 +18,11 @@ from api.problems import (
     problem_of,
 )
 from api.wire import decode_amount, decode_json, decode_reference, json_type
-from ledger_actors import (
-    Credit,
-    CreditRequest,
-    Entry,
-    IdempotencyKey,
-    Micros,
-    Outcome,
-    Replayed,
-    UserId,
-    idempotency_key,
-    micros_from_decimal,
-    user_id,
-)
+from ledger_actors.credit import Credit, CreditRequest, Outcome, Replayed
+from ledger_actors.entry import Entry
 from ledger_actors.errors import LedgerError
+from ledger_actors.identity import IdempotencyKey, UserId, idempotency_key, user_id
+from ledger_actors.money import Micros, micros_from_decimal
 
 CREDITS_MAX: Final = 10_000
 """Credits in one request."""

@@ -24,16 +24,13 @@ from api.problems import (
     alarm_of,
     problem_of,
 )
-from ledger_actors import (
-    Bulk,
-    Credit,
-    Ledger,
-    Micros,
-    Reference,
-    Submission,
-)
+from ledger_actors.bulk import Bulk
+from ledger_actors.credit import Credit, Submission
 from ledger_actors.errors import CorruptStore, LedgerError
 from ledger_actors.group_commit import CommitStep
+from ledger_actors.identity import Reference
+from ledger_actors.ledger import Ledger
+from ledger_actors.money import Micros
 
 Headers = Sequence[tuple[str, str]]
 

@@ -14,8 +14,10 @@ from rich.table import Table
 from api.settings import setting_options
 from api.store_report import as_json, progress_of, report, since, verified_figures
 from api.wire import format_timestamp
-from ledger_actors import Entry, LogPosition, Record, UserId, format_fixed, user_id
+from ledger_actors.entry import Entry, LogPosition, Record
 from ledger_actors.errors import InvalidUser
+from ledger_actors.identity import UserId, user_id
+from ledger_actors.money import format_fixed
 from persistence.backup_check import check_backups
 from persistence.backup_target import open_target
 from persistence.data_directory import open_data_directory

@@ -2,7 +2,7 @@
 
 from time import time_ns
 
-from ledger_actors import Timestamp
+from ledger_actors.entry import Timestamp
 
 
 class SystemClock:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from ledger_actors import UserId
+from ledger_actors.identity import UserId
 
 RATE_MAX: Final = 1_000_000.0
 """Tokens a second. More would be less than what the clock tells apart."""

@@ -12,23 +12,26 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from api.problems import BadRequest, Problem, UnsupportedMediaType
-from ledger_actors import (
-    Entry,
+from ledger_actors.entry import Entry, Timestamp
+from ledger_actors.errors import InvalidIdempotencyKey
+from ledger_actors.identity import (
+    IDEMPOTENCY_KEY_CHARACTERS_MAX,
+    USER_ID_BYTES_MAX,
     IdempotencyKey,
-    Micros,
     Reference,
-    RequestStatus,
-    Timestamp,
     UserId,
-    format_plain,
     idempotency_key,
-    micros_from_decimal,
     reference,
     user_id,
 )
-from ledger_actors.errors import InvalidIdempotencyKey
-from ledger_actors.identity import IDEMPOTENCY_KEY_CHARACTERS_MAX, USER_ID_BYTES_MAX
-from ledger_actors.money import DECIMAL_PLACES, MICROS_PER_DOLLAR
+from ledger_actors.money import (
+    DECIMAL_PLACES,
+    MICROS_PER_DOLLAR,
+    Micros,
+    format_plain,
+    micros_from_decimal,
+)
+from ledger_actors.request_status import RequestStatus
 
 NOTHING: Final = b"{}"
 PAGE_DIGITS_MAX: Final = 18

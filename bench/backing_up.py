@@ -14,7 +14,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.progress import ProgressBar, tell
 from bench.store_builder import StoreBuilder, user_name
-from ledger_actors import UserId
+from ledger_actors.identity import UserId
 
 
 @dataclass(frozen=True, slots=True)

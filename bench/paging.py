@@ -16,7 +16,7 @@ from bench.progress import ProgressBar
 from bench.server_process import ServerProcess
 from bench.store_builder import StoreBuilder, user_name
 from bench.wire import ENTRIES_PER_PAGE, UserName, history_request
-from ledger_actors import UserId
+from ledger_actors.identity import UserId
 
 
 @dataclass(frozen=True, slots=True)

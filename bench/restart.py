@@ -16,7 +16,7 @@ from bench.progress import ProgressBar, tell
 from bench.server_process import Memory, ServerProcess
 from bench.store_builder import StoreBuilder, user_name
 from bench.wire import Micros, UserName, add_request
-from ledger_actors import UserId
+from ledger_actors.identity import UserId
 
 NEVER: Final = ("--snapshot-entries", "100000000", "--snapshot-interval-s", "100000")
 """Settings under which a server takes no snapshots."""

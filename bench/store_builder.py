@@ -9,17 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.errors import BuildFailedError
-from ledger_actors import (
-    Batch,
-    Entry,
-    IdempotencyKey,
-    LogPosition,
-    Micros,
-    ShardId,
-    Timestamp,
-    UserId,
-    shard_of,
-)
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId, shard_of
+from ledger_actors.money import Micros
 from persistence.data_directory import DataDirectory, open_or_create
 from persistence.log_store import LogStore
 

@@ -7,7 +7,7 @@ from api.admission import Admission
 from api.app import create_app
 from api.handlers import Handlers
 from api.metrics import Metrics
-from ledger_actors import Ledger, Limits
+from ledger_actors.ledger import Ledger, Limits
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 

@@ -11,7 +11,9 @@ from api.admission import Admission, Rates
 from api.api_keys import READ, make_key
 from api.problems import Throttled
 from api.token_bucket import Rate
-from ledger_actors import Credit, Micros, UserId
+from ledger_actors.credit import Credit
+from ledger_actors.identity import UserId
+from ledger_actors.money import Micros
 
 KEY, TOKEN = make_key(bytes(6), "A" * 43, datetime(2026, 1, 1, tzinfo=UTC), ["read"])
 AUTHORIZATION = b"Bearer " + TOKEN.encode()

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from api.bulk_types import Unclear, decode_typed
 from api.bulk_wire import CREDITS_MAX, Decoded, decode_bulk, decode_singly, encode_outcomes
 from api.problems import BadRequest, TooManyCredits, UnsupportedMediaType
-from ledger_actors import Credit, Entry, IdempotencyKey, Micros, Replayed, Timestamp, UserId
+from ledger_actors.credit import Credit, Replayed
+from ledger_actors.entry import Entry, Timestamp
 from ledger_actors.errors import IdempotencyKeyReused, LedgerError
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.money import Micros
 
 KEY = IdempotencyKey("batch")
 CONTENT_TYPES = {

@@ -13,7 +13,7 @@ from unobserved import unobserved
 from api.admission import Admission
 from api.fast_lane import FastLane
 from api.handlers import Handlers
-from ledger_actors import open_ledger
+from ledger_actors.ledger import open_ledger
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 GREEDY = 400

@@ -26,7 +26,7 @@ from api.handlers import Handlers
 from api.hypercorn_connection import HypercornConnection
 from api.hypercorn_server import HypercornServer
 from api.observed_config import ObservedConfig
-from ledger_actors import open_ledger
+from ledger_actors.ledger import open_ledger
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 HELD = (HypercornConnection, h11.Connection, H2Connection, HTTPStream, Request)

@@ -17,7 +17,8 @@ from api.logs import configure_logs
 from api.observation import Observation
 from api.request_counts import RequestCounts
 from api.request_ids import request_ids
-from ledger_actors import UserId, open_ledger
+from ledger_actors.identity import UserId
+from ledger_actors.ledger import open_ledger
 from ledger_actors.ports import AccountSummary
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 

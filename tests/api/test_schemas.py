@@ -11,20 +11,12 @@ from api import schemas, wire
 from api.bulk_wire import decode_bulk, encode_outcomes
 from api.problem_types import PROBLEM_TYPES
 from api.problems import BadRequest, Problem
-from ledger_actors import (
-    Entry,
-    IdempotencyKey,
-    Micros,
-    Reference,
-    Replayed,
-    RequestState,
-    RequestStatus,
-    Timestamp,
-    UserId,
-)
+from ledger_actors.credit import Replayed
+from ledger_actors.entry import Entry, Timestamp
 from ledger_actors.errors import BalanceLimitReached, IdempotencyKeyReused
-from ledger_actors.money import MICROS_MAX
-from ledger_actors.request_status import IN_FLIGHT, UNKNOWN
+from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.money import MICROS_MAX, Micros
+from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestState, RequestStatus
 
 # So many characters of UTF-8 are never more bytes than a user id or a reference may have.
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=32)

@@ -17,7 +17,7 @@ from api.app import LAST_MESSAGE_S, create_app
 from api.handlers import Handlers
 from api.hypercorn_server import HypercornServer
 from api.observed_config import ObservedConfig
-from ledger_actors import open_ledger
+from ledger_actors.ledger import open_ledger
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots
 
 LONG_S = 1_000

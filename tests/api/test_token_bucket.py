@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from plain_bucket import START, PlainBucket
 
 from api.token_bucket import Rate, TokenBucket, UserBuckets, Wait
-from ledger_actors import UserId
+from ledger_actors.identity import UserId
 
 # Rates that a float holds exactly: the plain bucket below then sees the same numbers.
 rates = st.sampled_from([Rate(0.5, 1), Rate(1.0, 3), Rate(4.0, 2), Rate(8.0, 20)])

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from api import wire
 from api.problems import BadRequest
-from ledger_actors import Entry, IdempotencyKey, Micros, Timestamp, UserId
+from ledger_actors.entry import Entry, Timestamp
 from ledger_actors.errors import InvalidIdempotencyKey, LedgerError
-from ledger_actors.money import MICROS_MAX
+from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.money import MICROS_MAX, Micros
 
 users = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=32).map(UserId)
 amounts = st.integers(1, MICROS_MAX).map(Micros)

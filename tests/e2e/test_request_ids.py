@@ -11,7 +11,7 @@ from raw_http import Reply, connect, credit, head, receive, send, send_bytes
 from store_changes import change, spoil
 
 from bench.server_process import ServerProcess
-from ledger_actors import UserId
+from ledger_actors.identity import UserId
 from persistence.snapshot_format import account_key
 
 KINDS = ("fast-lane", "hypercorn")

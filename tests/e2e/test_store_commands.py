@@ -14,7 +14,8 @@ from raw_http import balance, credit
 from store_changes import change, spoil
 
 from bench.server_process import ServerProcess
-from ledger_actors import IdempotencyKey, LogPosition, Timestamp, UserId
+from ledger_actors.entry import LogPosition, Timestamp
+from ledger_actors.identity import IdempotencyKey, UserId
 from persistence.record import key_of
 from persistence.snapshot_format import (
     BLOCK_ENTRIES,

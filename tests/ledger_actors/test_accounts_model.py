@@ -8,21 +8,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_actors import (
-    Batch,
-    Entry,
-    IdempotencyKey,
-    LogPosition,
-    Micros,
-    Reference,
-    ShardId,
-    UserId,
-)
 from ledger_actors.accounts import PAGE_SIZE, Accounts
 from ledger_actors.credit import Credit, Replayed, Submission
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import BalanceLimitReached, IdempotencyKeyReused
-from ledger_actors.money import MICROS_MAX
+from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId
+from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.remembered_keys import IDLE_ACCOUNT_KEYS
 from ledger_actors.testing import MemoryLog, MemorySnapshots
 

@@ -1,8 +1,7 @@
 import pytest
 
-from ledger_actors import idempotency_key, shard_of, user_id
 from ledger_actors.errors import InvalidIdempotencyKey, InvalidUser
-from ledger_actors.identity import shards_of
+from ledger_actors.identity import idempotency_key, shard_of, shards_of, user_id
 
 
 @pytest.mark.parametrize("text", ["a", "ä" * 64, "a/b", "\0", "x" * 128])

@@ -7,18 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from ledger_actors import (
-    Credit,
-    Credited,
-    Entry,
-    Ledger,
-    Limits,
-    LogPosition,
-    Submission,
-    open_ledger,
-)
 from ledger_actors.accounts import Duplicates
-from ledger_actors.entry import Batch, Timestamp
+from ledger_actors.credit import Credit, Credited, Submission
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import (
     BalanceLimitReached,
     CorruptStore,
@@ -33,6 +24,7 @@ from ledger_actors.errors import (
 )
 from ledger_actors.group_commit import CommitStep
 from ledger_actors.identity import IdempotencyKey, ShardId, UserId, shard_of
+from ledger_actors.ledger import Ledger, Limits, open_ledger
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots, disk_full

@@ -8,20 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from ledger_actors import (
-    Bulk,
-    Credit,
-    Entry,
-    IdempotencyKey,
-    Ledger,
-    Limits,
-    Micros,
-    Outcome,
-    Reference,
-    Replayed,
-    UserId,
-    open_ledger,
-)
+from ledger_actors.bulk import Bulk
+from ledger_actors.credit import Credit, Outcome, Replayed
+from ledger_actors.entry import Entry
 from ledger_actors.errors import (
     BalanceLimitReached,
     CorruptStore,
@@ -31,7 +20,9 @@ from ledger_actors.errors import (
     Recovering,
     ShardRestarted,
 )
-from ledger_actors.money import MICROS_MAX
+from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.ledger import Ledger, Limits, open_ledger
+from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.ports import AccountSummary
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots, disk_full
 

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_actors import Micros, format_fixed, format_plain, micros_from_decimal
 from ledger_actors.errors import AmountNotPositive, InvalidAmount
-from ledger_actors.money import MICROS_MAX
+from ledger_actors.money import MICROS_MAX, Micros, format_fixed, format_plain, micros_from_decimal
 
 decimals = st.decimals(allow_nan=True, allow_infinity=True)
 

@@ -6,13 +6,13 @@ from sys import getsizeof
 
 import pytest
 
-from ledger_actors import Credit, Entry, Ledger, Limits, open_ledger
 from ledger_actors.account import opened
 from ledger_actors.accounts import DISPLACING_LOOK_UPS, LEARNED_MAX, PAGE_SIZE
-from ledger_actors.credit import Outcome, Replayed
-from ledger_actors.entry import Timestamp
+from ledger_actors.credit import Credit, Outcome, Replayed
+from ledger_actors.entry import Entry, Timestamp
 from ledger_actors.errors import BalanceLimitReached, CorruptStore, IdempotencyKeyReused
 from ledger_actors.identity import IdempotencyKey, UserId
+from ledger_actors.ledger import Ledger, Limits, open_ledger
 from ledger_actors.money import MICROS_MAX, Micros
 from ledger_actors.remembered_keys import IDLE_ACCOUNT_KEYS
 from ledger_actors.request_status import RequestState

@@ -7,7 +7,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_actors import Credit, Entry, Ledger, Limits, RequestState, RequestStatus, open_ledger
+from ledger_actors.credit import Credit
+from ledger_actors.entry import Entry
 from ledger_actors.errors import (
     BalanceLimitReached,
     CorruptStore,
@@ -17,8 +18,9 @@ from ledger_actors.errors import (
     ShardRestarted,
 )
 from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.ledger import Ledger, Limits, open_ledger
 from ledger_actors.money import MICROS_MAX, Micros
-from ledger_actors.request_status import IN_FLIGHT, UNKNOWN
+from ledger_actors.request_status import IN_FLIGHT, UNKNOWN, RequestState, RequestStatus
 from ledger_actors.testing import ManualClock, MemoryLog, MemorySnapshots, disk_full
 
 ANN, BOB = UserId("ann"), UserId("bob")

@@ -7,11 +7,10 @@ from functools import partial
 import pytest
 import trio
 
-from ledger_actors import Ledger, LogPosition, open_ledger
-from ledger_actors.entry import BEGINNING
+from ledger_actors.entry import BEGINNING, LogPosition
 from ledger_actors.errors import LogCut, SnapshotFailed
 from ledger_actors.identity import IdempotencyKey, UserId
-from ledger_actors.ledger import Limits
+from ledger_actors.ledger import Ledger, Limits, open_ledger
 from ledger_actors.money import Micros
 from ledger_actors.snapshotting import (
     POLL_INTERVAL_S,

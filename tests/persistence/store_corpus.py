@@ -18,18 +18,9 @@ from typing import Any
 
 import lmdb
 
-from ledger_actors import (
-    Batch,
-    Entry,
-    IdempotencyKey,
-    LogPosition,
-    Micros,
-    Reference,
-    ShardId,
-    Timestamp,
-    UserId,
-    shard_of,
-)
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId, shard_of
+from ledger_actors.money import Micros
 from persistence.data_directory import create_data_directory
 from persistence.log_store import LogStore
 from persistence.store_description import FORMAT_VERSION, StoreId

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from bitburst_command import bitburst
 
-from ledger_actors import Batch, Entry, LogPosition, Micros, UserId, shard_of
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.identity import UserId, shard_of
+from ledger_actors.money import Micros
 from persistence.backup import back_up, back_up_increment
 from persistence.backup_check import check_backups
 from persistence.backup_mark import read_mark

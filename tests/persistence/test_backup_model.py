@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_actors import Batch, Entry, IdempotencyKey, LogPosition, Micros, UserId, shard_of
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.identity import IdempotencyKey, UserId, shard_of
+from ledger_actors.money import Micros
 from persistence.backup import back_up, back_up_increment
 from persistence.backup_check import check_backups
 from persistence.backup_mark import read_mark

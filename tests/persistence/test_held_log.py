@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from ledger_actors import Batch, Entry, LogPosition, Micros, ShardId, UserId
-from ledger_actors.entry import BEGINNING, Timestamp
+from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore, LogCut
+from ledger_actors.identity import ShardId, UserId
+from ledger_actors.money import Micros
 from persistence.backup_mark import advance_mark, read_mark
 from persistence.data_directory import DataDirectory
 from persistence.errors import DiskFull

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger_actors import Batch, Entry, Micros, ShardId, UserId
-from ledger_actors.entry import BEGINNING, Timestamp
+from ledger_actors.entry import BEGINNING, Batch, Entry, Timestamp
 from ledger_actors.errors import CorruptStore
+from ledger_actors.identity import ShardId, UserId
+from ledger_actors.money import Micros
 from persistence.high_water_mark import FILE_NAME, NOTHING_MARKED, SLOT_BYTES, Mark, read_mark
 from persistence.log_store import LogStore
 from persistence.meta_page import read_metas

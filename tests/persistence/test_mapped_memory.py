@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from ledger_actors import Entry, LogPosition, Micros, UserId
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Entry, LogPosition, Timestamp
+from ledger_actors.identity import UserId
+from ledger_actors.money import Micros
 from persistence.mapped_memory import keep_mapping_small, mapped_bytes
 from persistence.snapshot_store import SnapshotWriter, open_snapshot_view
 

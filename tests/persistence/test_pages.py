@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_actors import Batch, Entry, LogPosition, Micros, ShardId, UserId
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore
+from ledger_actors.identity import ShardId, UserId
+from ledger_actors.money import Micros
 from persistence.environment import check_environment
 from persistence.errors import StoreError
 from persistence.log_store import LogStore

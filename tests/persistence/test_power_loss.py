@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_actors import Batch, Entry, LogPosition, Micros, ShardId, UserId
-from ledger_actors.entry import BEGINNING, Timestamp
+from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore, LogFailed
+from ledger_actors.identity import ShardId, UserId
+from ledger_actors.money import Micros
 from persistence.data_directory import create_data_directory, open_data_directory
 from persistence.environment import check_environment
 from persistence.errors import DiskFull, StoreError

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_actors import Batch, Entry, IdempotencyKey, LogPosition, Micros, ShardId, UserId
-from ledger_actors.entry import Record, Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Record, Timestamp
 from ledger_actors.errors import CorruptStore
-from ledger_actors.money import MICROS_MAX
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId
+from ledger_actors.money import MICROS_MAX, Micros
 from persistence.record import (
     NO_DIGEST,
     UNPACKED_AT_ONCE_MAX,

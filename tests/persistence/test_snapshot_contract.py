@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger_actors import Batch, Entry, IdempotencyKey, LogPosition, Micros, ShardId, UserId
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
+from ledger_actors.identity import IdempotencyKey, ShardId, UserId
+from ledger_actors.money import Micros
 from ledger_actors.ports import AccountSummary, SnapshotStore
 from ledger_actors.testing import MemoryLog, MemorySnapshots
 from persistence.snapshot_store import SnapshotView, SnapshotWriter, open_snapshot_view

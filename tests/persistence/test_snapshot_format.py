@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ledger_actors import Entry, IdempotencyKey, LogPosition, Micros, Reference, UserId
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore
-from ledger_actors.money import MICROS_MAX
+from ledger_actors.identity import IdempotencyKey, Reference, UserId
+from ledger_actors.money import MICROS_MAX, Micros
 from persistence.snapshot_format import (
     BLOCK_ENTRIES,
     CHECKSUM_BYTES,

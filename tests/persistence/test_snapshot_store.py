@@ -14,19 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_actors import (
-    Batch,
-    Entry,
-    IdempotencyKey,
-    LogPosition,
-    Micros,
-    Reference,
-    ShardId,
-    UserId,
-)
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore
 from ledger_actors.folding import fold
+from ledger_actors.identity import IdempotencyKey, Reference, ShardId, UserId
+from ledger_actors.money import Micros
 from ledger_actors.ports import NO_ACCOUNT
 from persistence.log_store import LogStore
 from persistence.snapshot_format import (

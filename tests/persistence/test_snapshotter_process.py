@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from ledger_actors import Batch, Entry, Micros, ShardId, UserId
-from ledger_actors.entry import Timestamp
+from ledger_actors.entry import Batch, Entry, Timestamp
 from ledger_actors.errors import SnapshotFailed
+from ledger_actors.identity import ShardId, UserId
+from ledger_actors.money import Micros
 from persistence.data_directory import DataDirectory, create_data_directory
 from persistence.environment import open_for_reading
 from persistence.log_store import LogStore

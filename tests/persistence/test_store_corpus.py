@@ -9,7 +9,8 @@ from raw_http import balance, credit
 from store_corpus import CORPUS, KINDS, expected, unpack, write_store
 
 from bench.server_process import ServerProcess
-from ledger_actors import Micros, UserId, format_fixed
+from ledger_actors.identity import UserId
+from ledger_actors.money import Micros, format_fixed
 from persistence.data_directory import open_data_directory
 from persistence.inspection import account_as_stored
 from persistence.store_description import FORMAT_VERSION

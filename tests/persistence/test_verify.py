@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger_actors import Batch, Entry, IdempotencyKey, LogPosition, Micros, UserId, shard_of
-from ledger_actors.entry import BEGINNING, Timestamp
+from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import CorruptStore
+from ledger_actors.identity import IdempotencyKey, UserId, shard_of
+from ledger_actors.money import Micros
 from persistence.data_directory import DataDirectory, create_data_directory
 from persistence.log_store import LogStore
 from persistence.snapshot_store import SnapshotWriter

@@ -8,9 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ledger_actors import Batch, Entry, LogPosition, Micros, ShardId, UserId
-from ledger_actors.entry import BEGINNING, Timestamp
+from ledger_actors.entry import BEGINNING, Batch, Entry, LogPosition, Timestamp
 from ledger_actors.errors import LogCut, LogFailed, LogUnavailable
+from ledger_actors.identity import ShardId, UserId
+from ledger_actors.money import Micros
 from ledger_actors.ports import WriteAheadLog
 from ledger_actors.testing import MemoryLog
 from persistence.errors import DiskFull
